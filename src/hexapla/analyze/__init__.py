@@ -1,0 +1,1 @@
+"""Analysis reads scores and writes reports; it never trains."""

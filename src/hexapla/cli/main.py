@@ -1,0 +1,75 @@
+"""Entry point of `hexapla`.
+
+Exit codes: 0 all went well, 1 our fault, 2 the user's (a paragraph on standard error says what to do), 130 interrupted.
+Commands import what they need when they run, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import hexapla
+from hexapla.cli import check, doctor, evaluate, languages, merge, plan, recipes, run, score, translate
+from hexapla.common.errors import HexaplaError, UserError
+
+COMMANDS = (run, plan, check, translate, evaluate, merge, score, languages, recipes, doctor)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="hexapla",
+        description="Turn an open language model into a translator between many languages.",
+        epilog="example: hexapla run quickstart",
+    )
+    parser.add_argument("--version", action="version", version=f"hexapla {hexapla.__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        summary = (command.__doc__ or "").splitlines()[0]
+        name = command.__name__.rsplit(".", 1)[-1]
+        subparser = subparsers.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=f"example: {command.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(subparser)
+        subparser.set_defaults(execute=command.execute)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = build_parser().parse_args(arguments)
+    _quiet_libraries()
+    try:
+        options.execute(options)
+    except UserError as error:
+        print(f"hexapla: {error.paragraph()}", file=sys.stderr)
+        return error.exit_code
+    except HexaplaError as error:
+        print(f"hexapla: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nhexapla: interrupted; the same command continues.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output left (`| head`): no error. Stdout is pointed elsewhere so that the exit flush is silent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _quiet_libraries() -> None:
+    """Keep the libraries' own progress bars and advice out of our output; set before they are imported."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

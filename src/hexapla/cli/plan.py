@@ -1,0 +1,25 @@
+"""Show what a recipe would do and cost; nothing is loaded or trained."""
+
+from __future__ import annotations
+
+import argparse
+
+from hexapla.cli.recipe_arguments import add_recipe_arguments, load_recipe
+
+EXAMPLE = "hexapla plan x-alma-13b-datm --json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """RECIPE, --set, --json."""
+    add_recipe_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print the whole plan as JSON")
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Print the plan."""
+    recipe = load_recipe(options)
+
+    from hexapla.pipeline.costing import cost_recipe
+
+    costing = cost_recipe(recipe)
+    print(costing.to_json() if options.json else costing.to_text())

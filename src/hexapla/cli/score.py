@@ -1,0 +1,35 @@
+"""Score a file of translations against references; no model is needed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+EXAMPLE = "hexapla score --hyp output.zh --ref reference.zh --src source.en --to zh"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """--hyp, --ref, --src, --to, --metric, --json."""
+    parser.add_argument("--hyp", type=Path, required=True, metavar="FILE", help="translations, one a line")
+    parser.add_argument("--ref", type=Path, required=True, metavar="FILE", help="references, one a line")
+    parser.add_argument("--src", type=Path, metavar="FILE", help="sources, one a line")
+    parser.add_argument("--to", required=True, metavar="LANGUAGE", help="target language: it decides on the tokenizer")
+    parser.add_argument(
+        "--metric", default="bleu,chrf++", metavar="NAMES", help="comma-separated metrics (default: bleu,chrf++)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Print one line a metric, with its signature."""
+    from dataclasses import asdict
+
+    from hexapla.evaluate.files import score_files
+
+    metrics = [name.strip() for name in options.metric.split(",")]
+    scores = score_files(options.hyp, options.ref, options.src, to=options.to, metrics=metrics)
+    if options.json:
+        print(json.dumps([asdict(score) for score in scores], ensure_ascii=False, indent=2))
+    else:
+        print("\n".join(score.line() for score in scores))

@@ -1,0 +1,39 @@
+"""Translate lines with a pool: one line in, one line out, order and number kept, blank lines kept."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from hexapla.cli.pool_arguments import add_base_argument, add_decoding_arguments, base_of, decoding_of
+
+EXAMPLE = "hexapla translate runs/quickstart/pools/direction-aware --from en --to de < english.txt > german.txt"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """POOL, --from, --to, [FILE], --base, --beams."""
+    parser.add_argument("pool", metavar="POOL", type=Path, help="folder of a pool")
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="UTF-8 text (default: standard input)")
+    parser.add_argument("--from", dest="source", required=True, metavar="LANGUAGE", help="language of the lines")
+    parser.add_argument("--to", dest="target", required=True, metavar="LANGUAGE", help="language to translate into")
+    add_base_argument(parser)
+    add_decoding_arguments(parser)
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Translate line by line, in windows: a file of any length streams."""
+    from hexapla import languages
+    from hexapla.common.textfiles import read_valid_lines
+    from hexapla.languages import Direction
+    from hexapla.pool import Pool
+    from hexapla.translate.lines import translate_lines
+    from hexapla.translate.translator import Translator
+
+    pool = Pool.load(options.pool)
+    direction = Direction(languages.get(options.source).code, languages.get(options.target).code)
+    pool.route(direction)
+    translator = Translator(pool, decoding_of(options), base=base_of(options))
+    for line in translate_lines(translator, read_valid_lines(options.file), direction):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Foundations that know nothing of translation: errors, artifacts, seeds, progress, text files."""

@@ -1,0 +1,1 @@
+"""Corpora: readers, rows, splits, contamination, and the examples that training sees."""

@@ -1,0 +1,34 @@
+"""From rows to examples: one sentence pair in one direction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hexapla.data.rows import Row
+from hexapla.languages import Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One thing to learn: translate `source` to `target`. The prompt is rendered where it is tokenised.
+
+    Attributes:
+        id: `ROW DIRECTION`; what data order and sampling hash.
+    """
+
+    id: str
+    direction: Direction
+    source: str
+    target: str
+
+
+def make_examples(rows: Iterable[Row], directions: Iterable[Direction]) -> list[Example]:
+    """Every row in every direction of which it has both sides, rows outermost."""
+    wanted = tuple(directions)
+    return [
+        Example(f"{row.id} {direction}", direction, row.texts[direction.source], row.texts[direction.target])
+        for row in rows
+        for direction in wanted
+        if direction.source in row.texts and direction.target in row.texts
+    ]

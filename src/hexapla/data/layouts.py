@@ -1,0 +1,80 @@
+"""The shapes in which JSON records hold sentences in several languages.
+
+Known shapes: plain `{"en": …, "de": …}`; `{"translation": {"en": …, "de": …}}` (Hugging Face `Translation`, X-ALMA);
+`{"translation": {"language": […], "translation": […]}}`, also at the top (`TranslationVariableLanguages`); and the rows
+that Hexapla itself writes (`{"id": …, "texts": {…}}`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hexapla.data.codes import find_code
+from hexapla.data.records import Flaw, Reason, Record
+
+
+class Layout:
+    """Turns JSON values into records.
+
+    Args:
+        wanted: canonical codes to take.
+        spellings: canonical code → key in the records, where the recipe says it.
+    """
+
+    def __init__(self, wanted: tuple[str, ...], spellings: Mapping[str, str | int] | None = None) -> None:
+        self._wanted = set(wanted)
+        self._codes: dict[str, str | None] = {str(key): code for code, key in (spellings or {}).items()}
+        self._named = set(self._codes.values())
+
+    def record(self, value: Any, line: int) -> Record:
+        """The record that a JSON value describes; its flaw when it describes none."""
+        if not isinstance(value, Mapping):
+            return Record(line, {}, flaw=Flaw(Reason.NOT_A_RECORD, str(value)))
+        own = value.get("texts")
+        if isinstance(own, Mapping):
+            identity = value.get("id")
+            document = value.get("document")
+            return self._collect(
+                list(own.items()),
+                line,
+                identity if isinstance(identity, str) else None,
+                document if isinstance(document, str) else None,
+            )
+        inner = value.get("translation", value)
+        if isinstance(inner, list):
+            inner = value
+        if not isinstance(inner, Mapping):
+            return Record(line, {}, flaw=Flaw(Reason.NOT_A_RECORD, str(value)))
+        names, texts = inner.get("language"), inner.get("translation")
+        if isinstance(names, list) and isinstance(texts, list):
+            if len(names) != len(texts):
+                return Record(line, {}, flaw=Flaw(Reason.RAGGED, str(value)))
+            return self._collect(list(zip(names, texts, strict=True)), line)
+        return self._collect(list(inner.items()), line)
+
+    def _collect(
+        self, pairs: list[tuple[Any, Any]], line: int, identity: str | None = None, document: str | None = None
+    ) -> Record:
+        texts: dict[str, str | Flaw] = {}
+        alternatives: list[tuple[str, str]] = []
+        for name, text in pairs:
+            code = self._code(name)
+            if code is None or code not in self._wanted:
+                continue
+            if code in texts:
+                alternatives.append((code, str(text)))
+            elif text is None:
+                texts[code] = Flaw(Reason.EMPTY)
+            else:
+                texts[code] = text if isinstance(text, str) else Flaw(Reason.NOT_TEXT, str(text))
+        return Record(line, texts, identity, document, alternatives=tuple(alternatives))
+
+    def _code(self, name: Any) -> str | None:
+        """The language of a key: by the recipe, else by the registry unless the recipe has another key for it."""
+        if not isinstance(name, str):
+            return None
+        if name not in self._codes:
+            code = find_code(name)
+            self._codes[name] = None if code in self._named else code
+        return self._codes[name]

@@ -1,0 +1,1 @@
+"""Measure translations: metrics with signatures, scores on disk, tables over pools."""

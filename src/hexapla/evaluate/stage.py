@@ -1,0 +1,194 @@
+"""Translate the test sets with a pool and score the translations, direction by direction.
+
+The translator is given from outside: evaluation and translation do not import each other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from hexapla.common.artifacts import digest_of, write_jsonl
+from hexapla.common.errors import UserError
+from hexapla.common.progress import Progress
+from hexapla.common.seeds import stable_order
+from hexapla.data.rows import Row
+from hexapla.evaluate.hypotheses import Hypothesis, HypothesisLog, SegmentKey, TranslationLike, source_digest
+from hexapla.evaluate.metrics import make_metric
+from hexapla.evaluate.scores import DirectionScores, Figure, ScoreTable
+from hexapla.evaluate.spec import EvaluateSpec
+from hexapla.languages import Direction
+from hexapla.plan import Layout
+
+Translate = Callable[[list[tuple[str, Direction]]], Iterator[tuple[int, TranslationLike]]]
+
+
+@dataclass(frozen=True)
+class _Segment:
+    row: str
+    source: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One test set in one direction."""
+
+    test: str
+    direction: Direction
+    segments: tuple[_Segment, ...]
+
+    def key(self, segment: _Segment) -> SegmentKey:
+        return SegmentKey(self.test, str(self.direction), segment.row, source_digest(segment.source))
+
+
+def require_metrics(spec: EvaluateSpec, layout: Layout) -> None:
+    """Make every metric once for every target language, before hours are spent.
+
+    Raises:
+        UserError: a package or a file is missing; the message names the extra to install.
+    """
+    for target in sorted({direction.target for direction in spec.directions or layout.directions}):
+        for name in spec.metrics:
+            try:
+                make_metric(name, target)
+            except UserError as error:
+                hint = (
+                    f"{error.hint or ''} Or leave {name!r} out of evaluate.metrics, or {target!r} out of languages."
+                )
+                raise UserError(f"{name} into {target}: {error.what}", where=error.where, hint=hint.strip()) from error
+
+
+def evaluate_pool(
+    *,
+    pool_name: str,
+    tests: Mapping[str, Sequence[Row]],
+    layout: Layout,
+    directions: Iterable[Direction] | None = None,
+    spec: EvaluateSpec,
+    translate: Translate,
+    folder: Path,
+    work: Path,
+    identity: Mapping[str, Any],
+    seed: int,
+) -> ScoreTable:
+    """Translate and score; the scores are written into `folder`, `scores.json` last.
+
+    Args:
+        directions: what to measure; None: those of `spec`, or else of the layout. `spec.directions` restricts them.
+        translate: gets all requests (text, direction) in one call, so that it can batch directions side by side;
+            gives (position, translation) in any order.
+        work: translations are appended here as they come; the next attempt continues from them.
+        identity: JSON data, everything that the translations depend on. Its entry `translate`, the decoder
+            settings, becomes part of every signature.
+        seed: chooses the rows when `spec.limit` is set.
+
+    Raises:
+        UserError: no direction has test rows; a metric cannot be computed; `work` belongs to another identity.
+    """
+    allowed = spec.directions or layout.directions
+    wanted = [direction for direction in (directions or allowed) if direction in allowed]
+    require_metrics(spec.model_copy(update={"directions": tuple(wanted)}), layout)
+    tasks = [
+        _Task(test, direction, _segments(test, rows, direction, spec.limit, seed))
+        for test, rows in tests.items()
+        for direction in wanted
+    ]
+    if not any(task.segments for task in tasks):
+        listed = ", ".join(map(str, wanted)) or "none"
+        raise UserError(
+            f"No test set has rows in any of the directions to measure ({listed}).",
+            where="data.test",
+            hint="A row counts in a direction when it has a text in both languages.",
+        )
+    with HypothesisLog(work, identity) as log:
+        _translate_missing(tasks, translate, log, pool_name)
+        entries = tuple(_score(task, log.known, spec.metrics, folder) for task in tasks)
+    table = ScoreTable(folder, pool_name, spec.metrics, layout, dict(identity), entries)
+    table.save()
+    return table
+
+
+def _segments(
+    test: str, rows: Sequence[Row], direction: Direction, limit: int | None, seed: int
+) -> tuple[_Segment, ...]:
+    """The rows with both sides, in their order; with a limit the same rows in all directions, as far as possible."""
+    usable = [row for row in rows if direction.source in row.texts and direction.target in row.texts]
+    if limit is not None:
+        chosen = stable_order(seed, [row.id for row in usable], "evaluate", test)[:limit]
+        usable = [usable[position] for position in sorted(chosen)]
+    return tuple(_Segment(row.id, row.texts[direction.source], row.texts[direction.target]) for row in usable)
+
+
+def _translate_missing(tasks: Sequence[_Task], translate: Translate, log: HypothesisLog, pool_name: str) -> None:
+    """Translate in one call all that the log does not know yet."""
+    keys: list[SegmentKey] = []
+    requests: list[tuple[str, Direction]] = []
+    for task in tasks:
+        for segment in task.segments:
+            if task.key(segment) not in log.known:
+                keys.append(task.key(segment))
+                requests.append((segment.source, task.direction))
+    if not requests:
+        return
+    total = sum(len(task.segments) for task in tasks)
+    progress = Progress(f"translate {pool_name}", total, unit="sentences", done=total - len(requests))
+    for position, translation in translate(requests):
+        log.add(keys[position], translation)
+        progress.advance(note=str(requests[position][1]))
+    progress.close()
+    missing = [key for key in keys if key not in log.known]
+    assert not missing, f"the translator left out {len(missing)} of {len(keys)} requests, such as {missing[0]}"
+
+
+def _score(
+    task: _Task, hypotheses: Mapping[SegmentKey, Hypothesis], metrics: Sequence[str], folder: Path
+) -> DirectionScores:
+    """Score one direction of one test set and write its segments."""
+    if not task.segments:
+        return DirectionScores(task.test, task.direction, 0, {name: Figure(None, None) for name in metrics})
+    found = [hypotheses[task.key(segment)] for segment in task.segments]
+    texts = [hypothesis.text for hypothesis in found]
+    references = [segment.reference for segment in task.segments]
+    records: list[dict[str, Any]] = [
+        {
+            "id": segment.row,
+            "source": segment.source,
+            "hypothesis": hypothesis.text,
+            "reference": segment.reference,
+            "finish": hypothesis.finish,
+            "statistics": {},
+            "scores": {},
+        }
+        for segment, hypothesis in zip(task.segments, found, strict=True)
+    ]
+    figures = {}
+    for name in metrics:
+        metric = make_metric(name, task.direction.target)
+        statistics = metric.statistics(texts, references)
+        figures[name] = Figure(metric.corpus_score(statistics), metric.signature)
+        for record, segment_statistics in zip(records, statistics, strict=True):
+            record["statistics"][name] = segment_statistics
+            record["scores"][name] = round(metric.segment_score(segment_statistics), 4)
+    file = f"segments/{quote(task.test, safe='')}/{task.direction}.jsonl"
+    write_jsonl(folder / file, records)
+    return DirectionScores(
+        test=task.test,
+        direction=task.direction,
+        num_segments=len(records),
+        figures=figures,
+        checksum=digest_of([[segment.row, segment.source, segment.reference] for segment in task.segments]),
+        finish=dict(sorted(Counter(hypothesis.finish for hypothesis in found).items())),
+        num_empty=sum(not text.strip() for text in texts),
+        num_copied=sum(_is_copy(segment, text) for segment, text in zip(task.segments, texts, strict=True)),
+        file=file,
+    )
+
+
+def _is_copy(segment: _Segment, text: str) -> bool:
+    """Whether the source came back untranslated; names and numbers that stay the same in the reference do not count."""
+    return text.strip() == segment.source and segment.source != segment.reference

@@ -1,0 +1,291 @@
+"""Run a recipe: corpus, adapters, pools, merges, scores, report; each stage once, found again by its key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from hexapla.common.artifacts import digest_of, is_complete, read_json, write_text
+from hexapla.common.errors import UserError
+from hexapla.data.examples import Example, make_examples
+from hexapla.data.stage import Corpus, build_corpus, input_digests, load_corpus
+from hexapla.evaluate.scores import ScoreTable
+from hexapla.evaluate.stage import require_metrics
+from hexapla.merge.stage import merge_pool
+from hexapla.pipeline.workspace import Workspace, versions
+from hexapla.plan import Job
+from hexapla.pool import Pool, PoolDescription, describe_base, write_pool
+from hexapla.prompts import Template
+from hexapla.recipe import Recipe
+
+if TYPE_CHECKING:
+
+    from hexapla.train.stage import AdapterTrainer
+    from hexapla.translate.engines.torch_engine import TorchEngine
+
+BASE_POOL = "base"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left: its folder, a table of scores for each pool, and what went wrong on the way."""
+
+    out: Path
+    report: Path
+    comparison: str
+    warnings: tuple[str, ...]
+
+    def summary(self) -> str:
+        """The comparison table and where everything lies, for the terminal."""
+        lines = [self.comparison, ""]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        lines.append(f"pools   {self.out / 'pools'}")
+        lines.append(f"report  {self.report}")
+        return "\n".join(lines)
+
+
+def run_recipe(recipe: Recipe, out: Path) -> Outcome:
+    """Run every stage of `recipe` that is not finished in `out`.
+
+    Interrupted at any moment, the same call continues. A change in the recipe redoes only what depends on it.
+
+    Raises:
+        UserError: something that the user gave cannot be used; what was finished stays.
+    """
+    with Workspace.open(out) as workspace:
+        return _Run(recipe, workspace).execute()
+
+
+@dataclass
+class _Run:
+    """One pass over the stages; the base is loaded when a stage needs it and not before."""
+
+    recipe: Recipe
+    workspace: Workspace
+    warnings: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def execute(self) -> Outcome:
+        recipe = self.recipe
+        require_metrics(recipe.evaluate, recipe.layout)
+        if not recipe.base_model.has_weights():
+            raise UserError(
+                f"The base {recipe.base!r} has no weights (*.safetensors).",
+                where="base",
+                hint="`hexapla plan` works without them, `hexapla run` does not.",
+            )
+        text = yaml.safe_dump(recipe.resolved(), allow_unicode=True, sort_keys=False)
+        write_text(self.workspace.out / "recipe.yaml", text)
+        self.workspace.log.write("run", recipe=recipe.name, versions=versions())
+        with self._stage("corpus"):
+            corpus = self._corpus()
+        with self._stage("adapters"):
+            adapters = self._adapters(corpus)
+        with self._stage("pools"):
+            pools = self._pools(adapters)
+        with self._stage("merge"):
+            pools |= self._merged(pools)
+        with self._stage("scores"):
+            tables = self._scores(corpus, pools)
+        return self._report(corpus, adapters, pools, tables)
+
+    # Corpus
+
+    def _corpus(self) -> Corpus:
+        recipe = self.recipe
+        key = {
+            "data": recipe.data.resolved(),
+            "languages": list(recipe.languages),
+            "seed": recipe.seed,
+            "inputs": input_digests(recipe.data, recipe.languages),
+        }
+        folder = self.workspace.make(
+            "corpus",
+            recipe.name,
+            key,
+            lambda aside, _: build_corpus(
+                recipe.data, recipe.languages, aside, seed=recipe.seed, directions=recipe.layout.directions
+            ),
+        )
+        return load_corpus(folder)
+
+    # Adapters
+
+    def _adapters(self, corpus: Corpus) -> dict[str, Path]:
+        """Train what is not trained yet; returns the PEFT folder of every job."""
+        folders = {}
+        for job in self.recipe.plan.jobs:
+            examples = make_examples(corpus.train, job.directions)
+            key = self._adapter_key(job, examples)
+            folders[job.name] = self.workspace.make("adapter", job.name, key, partial(self._train, job, examples))
+            summary = read_json(folders[job.name] / "training.json")
+            if summary["status"] == "diverged":
+                self.warnings.append(
+                    f"the adapter {job.name} diverged after {summary['num_steps']} steps and was left at its last good state "
+                    f"(see {folders[job.name] / 'training.json'}); a lower train.optimizer.lr may help"
+                )
+        return folders
+
+    def _train(self, job: Job, examples: list[Example], aside: Path, work: Path) -> None:
+        self._trainer.train(job, examples, aside, work, self.workspace.log)
+
+    @cached_property
+    def _trainer(self) -> AdapterTrainer:
+        """The base with its trainer, loaded when the first adapter is missing."""
+        from hexapla.train.stage import AdapterTrainer
+
+        return AdapterTrainer(self.recipe.base_model, self._template, self.recipe.train, self.recipe.seed)
+
+    def _adapter_key(self, job: Job, examples: list[Example]) -> dict[str, Any]:
+        """What an adapter depends on. Its examples count, not the corpus: a language more leaves the others' adapters."""
+        spec = self.recipe.train.resolved()
+        for outside in ("strategy", "checkpoint_every_s"):
+            del spec[outside]
+        return {
+            "base": self._fingerprint,
+            "template": self._template_hash,
+            "train": spec,
+            "seed": self.recipe.seed,
+            "job": job.name,
+            "directions": [str(direction) for direction in job.directions],
+            "examples": digest_of([[example.id, example.source, example.target] for example in examples]),
+        }
+
+    # Pools
+
+    def _pools(self, adapters: dict[str, Path]) -> dict[str, Pool]:
+        recipe, plan = self.recipe, self.recipe.plan
+        base = describe_base(
+            name=BASE_POOL,
+            base=recipe.base_model,
+            tokenizer=self._tokenizer,
+            template=self._template,
+            layout=recipe.layout,
+        )
+        pools = {}
+        if recipe.evaluate.baseline:
+            pools[BASE_POOL] = self._pool(base, {})
+        for strategy in recipe.train.strategies:
+            folders = {job.name: adapters[job.name] for job in plan.jobs_of(strategy)}
+            described = PoolDescription(
+                **{**vars(base), "name": strategy, "routes": dict(plan.routes[strategy])},
+            )
+            pools[strategy] = self._pool(described, folders)
+        return pools
+
+    def _pool(self, description: PoolDescription, adapters: dict[str, Path]) -> Pool:
+        recipe = self.recipe
+        provenance = {
+            "made_by": "hexapla run",
+            "recipe": {"train": recipe.train.resolved(), "data": recipe.data.resolved(), "seed": recipe.seed},
+            "adapters": {name: folder.name for name, folder in adapters.items()},
+            "versions": versions(),
+        }
+        description = PoolDescription(**{**vars(description), "provenance": provenance})
+        key = {
+            "base": description.base_fingerprint,
+            "template": description.template_hash,
+            "routes": {str(direction): route for direction, route in description.routes.items()},
+            "groups": {name: list(members) for name, members in description.layout.groups.items()},
+            "provenance": provenance,
+        }
+        folder = self.workspace.location("pool", description.name, key)
+        pool = Pool.load(folder) if is_complete(folder) else write_pool(folder, description, adapters)
+        self.workspace.link("pools", description.name, folder)
+        return pool
+
+    def _merged(self, pools: dict[str, Pool]) -> dict[str, Pool]:
+        spec = self.recipe.merge
+        merged = {}
+        for strategy in self.recipe.merged_strategies:
+            assert spec is not None
+            name = f"{strategy}+{spec.operator}"
+            key = {"pool": pools[strategy].digest, "merge": spec.resolved(), "seed": self.recipe.seed}
+            folder = self.workspace.location("pool", name, key)
+            if is_complete(folder):
+                merged[name] = Pool.load(folder)
+            else:
+                merged[name] = merge_pool(pools[strategy], spec, folder, name=name, seed=self.recipe.seed)
+            self.workspace.link("pools", name, folder)
+        return merged
+
+    # Scores
+
+    def _scores(self, corpus: Corpus, pools: dict[str, Pool]) -> dict[str, ScoreTable]:
+        tables = {}
+        for name, pool in pools.items():
+            key = self._scores_key(corpus, pool)
+            folder = self.workspace.make("scores", name, key, partial(self._score, corpus, pool, key))
+            self.workspace.link("scores", name, folder)
+            tables[name] = ScoreTable.load(folder)
+        return tables
+
+    def _score(self, corpus: Corpus, pool: Pool, key: dict[str, Any], aside: Path, work: Path) -> None:
+        from hexapla.translate.translator import Request, Translator
+
+        recipe = self.recipe
+        translator = Translator(pool, recipe.translate, engine=self._engine)
+        evaluate_pool(
+            pool_name=pool.description.name,
+            tests=corpus.tests,
+            layout=recipe.layout,
+            spec=recipe.evaluate,
+            translate=lambda requests: translator.translate_requests(Request(*request) for request in requests),
+            folder=aside,
+            work=work,
+            identity=key,
+            seed=recipe.seed,
+        )
+
+    def _scores_key(self, corpus: Corpus, pool: Pool) -> dict[str, Any]:
+        recipe = self.recipe
+        evaluate = recipe.evaluate.resolved()
+        del evaluate["baseline"]  # decides whether the base has scores at all, not what they are
+        return {
+            "pool": pool.digest,
+            "tests": {name: digest_of([row.to_record() for row in rows]) for name, rows in corpus.tests.items()},
+            "evaluate": evaluate,
+            "translate": recipe.translate.resolved(),
+            "seed": recipe.seed,
+        }
+
+    @cached_property
+    def _engine(self) -> TorchEngine:
+        """The base for decoding, loaded when the first scores are missing."""
+        from hexapla.translate.engines.torch_engine import TorchEngine
+
+        return TorchEngine(self.recipe.base_model, precision=self.recipe.translate.precision)
+
+    # What all stages need of the base
+
+    @cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        return load_tokenizer(self.recipe.base_model)
+
+    @cached_property
+    def _template(self) -> Template:
+        return prompts.get_template(self.recipe.prompt)
+
+    @cached_property
+    def _template_hash(self) -> str:
+        return prompts.template_hash(self._template, self._tokenizer)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.recipe.base_model)
+
+    # Bookkeeping
+
+    @contextlib.contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Say what runs and how long it took."""
+        print(f"[{name}]", file=sys.stderr, flush=True)
+        self.workspace.log.write("stage-start", stage=name)
+        start = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - start
+        self.workspace.log.write("stage-end", stage=name, seconds=round(self.seconds[name], 3))
+        print(f"[{name}] {duration(self.seconds[name])}", file=sys.stderr, flush=True)

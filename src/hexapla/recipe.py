@@ -1,0 +1,261 @@
+"""The recipe: one document that describes a translator, composed of the specs of every domain.
+
+Only rules that cross domains live here. Paths in a recipe are relative to the current folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from hexapla import languages, prompts
+from hexapla.base import Base
+from hexapla.common.errors import UserError, nearest
+from hexapla.common.spec import Spec, validation_message
+from hexapla.data.spec import DataSpec
+from hexapla.evaluate.spec import EvaluateSpec
+from hexapla.merge.spec import MergeSpec
+from hexapla.plan import Layout, Plan, make_plan
+from hexapla.train.spec import TrainSpec
+from hexapla.translate.spec import TranslateSpec
+
+BUNDLED_FOLDER = Path(__file__).parent / "recipes"
+_MERGEABLE = {"to-hub": ("separate", "direction-aware"), "from-hub": ("separate",), "all": ("separate",)}
+
+
+class Recipe(Spec):
+    """A validated recipe. Build it with `Recipe.load`, or from keyword arguments as a library."""
+
+    name: str = Field(
+        description="Name of the run; its results lie in runs/NAME.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+    )
+    base: str = Field(description="Base model: hub id, local folder, or builtin:tiny.")
+    revision: str | None = Field(None, description="Branch, tag or commit of a hub base; None: its default branch.")
+    seed: int = Field(0, ge=0, description="Root seed; every consumer derives its own from it by name.")
+    languages: tuple[str, ...] = Field(description="Languages in any spelling, or the name of a set (dat, lmt).")
+    hubs: tuple[str, ...] = Field(("en",), description="Pivot languages; directions are hub ↔ other, and hub ↔ hub.")
+    groups: str | dict[str, tuple[str, ...]] = Field(
+        "dat", description="Languages that share adapters: a named grouping (dat, script, family) or a map of lists."
+    )
+    prompt: str = Field("alma", description="Prompt template, see hexapla.prompts.")
+    data: DataSpec = Field(description="Corpora for training, development and test.")
+    train: TrainSpec = Field(default_factory=TrainSpec, description="Strategy and hyper-parameters.")
+    merge: MergeSpec | None = Field(None, description="Group-wise merging of trained pools; None: no merging.")
+    translate: TranslateSpec = Field(default_factory=TranslateSpec, description="Decoding.")
+    evaluate: EvaluateSpec = Field(default_factory=EvaluateSpec, description="Metrics and what is measured.")
+
+    @classmethod
+    def load(cls, source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+        """Read a recipe from a YAML file or, by name, from the bundled ones.
+
+        Args:
+            overrides: `a.b=value` settings, the values in YAML; list items by position (`data.train.0.path=x`).
+
+        Raises:
+            UserError: no such recipe, no readable YAML, an unknown key, a wrong value; all faults in one message.
+        """
+        path = find_recipe(source)
+        document = parse_yaml(_read_text(path), where=str(path))
+        if not isinstance(document, dict):
+            raise UserError("A recipe is a map of sections (name, base, languages, data, ...).", where=str(path))
+        for override in overrides:
+            apply_override(document, override)
+        return cls.parse(document, where=str(path))
+
+    @classmethod
+    def parse(cls, document: dict[str, Any], *, where: str | None = None) -> Recipe:
+        """Validate a recipe given as plain data."""
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise validation_message(error, cls, where) from error
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _named_set(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return _as_value_error(lambda: languages.named_set(value))
+
+    @field_validator("languages", "hubs")
+    @classmethod
+    def _canonical(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_as_value_error(lambda code=code: languages.get(code).code) for code in value)  # type: ignore[misc]
+
+    @field_validator("groups")
+    @classmethod
+    def _canonical_groups(cls, value: str | dict[str, tuple[str, ...]]) -> str | dict[str, tuple[str, ...]]:
+        if isinstance(value, str):
+            if value not in languages.grouping_names():
+                raise ValueError(f"there is no grouping {value!r}. {nearest(value, languages.grouping_names())}")
+            return value
+        return {name: cls._canonical(members) for name, members in value.items()}
+
+    @field_validator("prompt")
+    @classmethod
+    def _known_prompt(cls, value: str) -> str:
+        return _as_value_error(lambda: prompts.get_template(value).name)
+
+    @model_validator(mode="after")
+    def _across_sections(self) -> Self:
+        plan = _as_value_error(lambda: self.plan)
+        if self.merge is not None:
+            mergeable = _MERGEABLE[self.merge.scope]
+            if not any(strategy in mergeable for strategy in self.train.strategies):
+                raise ValueError(
+                    f"merge.scope: {self.merge.scope} merges experts for single directions, which none of the "
+                    f"strategies ({', '.join(self.train.strategies)}) has. Add to train.strategy: "
+                    + " or ".join(mergeable)
+                )
+        for direction in self.evaluate.directions or ():
+            if direction not in plan.layout.directions:
+                raise ValueError(f"evaluate.directions: {direction} is no direction of this recipe")
+        return self
+
+    @property
+    def layout(self) -> Layout:
+        """Languages, hubs and groups in canonical codes."""
+        others = tuple(code for code in self.languages if code not in self.hubs)
+        groups = languages.grouping(self.groups, others) if isinstance(self.groups, str) else self.groups
+        return Layout(self.languages, self.hubs, groups)
+
+    @property
+    def plan(self) -> Plan:
+        """Jobs and routes of every strategy."""
+        return make_plan(self.layout, self.train.strategies)
+
+    @property
+    def base_model(self) -> Base:
+        """The base as an object."""
+        return Base(self.base, self.revision)
+
+    @property
+    def merged_strategies(self) -> tuple[str, ...]:
+        """The strategies whose pools are merged: those with single-direction experts on the merged side."""
+        if self.merge is None:
+            return ()
+        return tuple(strategy for strategy in self.train.strategies if strategy in _MERGEABLE[self.merge.scope])
+
+
+def bundled_recipes() -> dict[str, Path]:
+    """Name → file of the recipes that ship with Hexapla."""
+    return {path.stem: path for path in sorted(BUNDLED_FOLDER.glob("*.yaml"))}
+
+
+def find_recipe(source: str | Path) -> Path:
+    """The file of a recipe given as a path or as the name of a bundled one.
+
+    Raises:
+        UserError: neither exists; the nearest bundled names are listed.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    bundled = bundled_recipes()
+    if str(source) in bundled:
+        return bundled[str(source)]
+    if path.is_dir():
+        raise UserError("This is a folder; a recipe is a YAML file.", where=str(path))
+    raise UserError(
+        f"There is no recipe {str(source)!r}: no such file, and no bundled recipe of that name.",
+        hint=nearest(str(source), bundled),
+    )
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """YAML 1.2's core schema: `no` is Norwegian, not false; `2e-3` is a number; a key may not stand twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_RecipeLoader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+):
+    _RecipeLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+
+
+def parse_yaml(text: str, *, where: str) -> Any:
+    """The value of a YAML document.
+
+    Raises:
+        UserError: it is no YAML; the message has line and column.
+    """
+    try:
+        return yaml.load(text, Loader=_RecipeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        raise UserError(f"This is not valid YAML: {error.problem}.", where=place) from error
+    except yaml.YAMLError as error:
+        raise UserError(f"This is not valid YAML: {error}.", where=where) from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError("A recipe is UTF-8 text; this file is not.", where=str(path)) from error
+    except PermissionError as error:
+        raise UserError("This file may not be read (permission denied).", where=str(path)) from error
+
+
+def apply_override(document: dict[str, Any], override: str) -> None:
+    """Set one value in the document, making maps on the way where nothing stands yet."""
+    key, separator, text = override.partition("=")
+    where = f"--set {override}"
+    if not separator or not key:
+        raise UserError("A setting is written a.b=value.", where=where)
+    value = parse_yaml(text, where=where)
+    *parents, last = key.split(".")
+    current: Any = document
+    for depth, part in enumerate(parents):
+        if isinstance(current, list):
+            current = current[_position(part, current, where)]
+        elif isinstance(current, dict):
+            if current.get(part) is None:
+                current[part] = {}
+            current = current[part]
+        else:
+            raise UserError(f"{'.'.join(parents[:depth])} is a single value, it has no keys.", where=where)
+    if isinstance(current, list):
+        current[_position(last, current, where)] = value
+    elif isinstance(current, dict):
+        current[last] = value
+    else:
+        raise UserError(f"{'.'.join(parents)} is a single value, it has no keys.", where=where)
+
+
+def _position(part: str, items: list[Any], where: str) -> int:
+    if not part.isdigit() or int(part) >= len(items):
+        raise UserError(f"{part!r} is no position in a list of {len(items)} (counting from 0).", where=where)
+    return int(part)
+
+
+def _as_value_error(compute: Any) -> Any:
+    """Let pydantic collect our errors with the path of the field they belong to."""
+    try:
+        return compute()
+    except UserError as error:
+        raise ValueError(error.paragraph()) from error

@@ -1,0 +1,1 @@
+"""Translation with a pool: routing, decoding, one output line for every source line."""

@@ -1,0 +1,1 @@
+"""Decoding engines, one file each, behind the contract of `engine.py`."""

@@ -85,7 +85,7 @@ class Recipe(Spec):
     @field_validator("languages", "hubs")
     @classmethod
     def _canonical(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_as_value_error(lambda code=code: languages.get(code).code) for code in value)  # type: ignore[misc]
+        return tuple(_as_value_error(lambda code=code: languages.get(code).code) for code in value)
 
     @field_validator("groups")
     @classmethod
@@ -168,7 +168,7 @@ def find_recipe(source: str | Path) -> Path:
 
 
 class _RecipeLoader(yaml.SafeLoader):
-    """YAML 1.2's core schema: `no` is Norwegian, not false; `2e-3` is a number; a key may not stand twice."""
+    """As YAML 1.2: `no` is Norwegian, not false; `2e-3` is a number; 0:1500 is no time; a key may not stand twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -186,10 +186,10 @@ _RecipeLoader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
     (
         "float",
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
         "-+.0123456789",
     ),
 ):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hexapla.evaluate.comparison import PoolCost, best_positions, comparison_table, parameter_count
+from hexapla.evaluate.comparison import PoolCost, best_positions, comparison_table, direction_table, parameter_count
 from hexapla.evaluate.scores import incomparable
 from hexapla.evaluate.spec import EvaluateSpec
 from hexapla.languages import Direction
@@ -27,7 +27,7 @@ def test_best_is_starred_and_missing_is_a_dash(tmp_path: Path) -> None:
     assert "from-hub chrF++" in lines[0]
     base_cells, dat_cells = lines[2].split(), lines[3].split()
     assert dat_cells[0] == "dat"
-    assert dat_cells[1] == f"{dat.mean('bleu', Side.TO_HUB):.1f}*"
+    assert dat_cells[1] == f"*{dat.mean('bleu', Side.TO_HUB):.1f}"
     assert dat_cells[-4:] == ["3", "62.6", "M", "12"]
     assert base_cells[-3:] == ["—", "—", "—"]
     assert not incomparable([base, dat])
@@ -65,3 +65,16 @@ def test_parameter_counts_read_well() -> None:
         "62.6 M",
         "3.57 B",
     ]
+
+
+def test_table_of_directions_shows_missing_means_and_signatures(evaluation: Evaluation) -> None:
+    def translate(requests: list[tuple[str, Direction]]) -> list[tuple[int, Said]]:
+        return [(position, Said("x", "loop" if position == 0 else "stop")) for position in range(len(requests))]
+
+    lines = direction_table(evaluation.run(translate)).splitlines()
+    by_direction = {line.split()[1]: line.split() for line in lines[2:] if not line.startswith(("BLEU", "chrF"))}
+    assert by_direction["en-fr"] == ["book", "en-fr", "0", "—", "—"]
+    assert by_direction["en-de"][-1] == "1"
+    assert by_direction["to-hub"][0] == "mean"
+    assert lines[-2].startswith("BLEU|nrefs:1|")
+    assert lines[-2].endswith(" into de, en, nl")

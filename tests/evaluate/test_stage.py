@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,17 @@ def test_resumed_gives_the_same_bytes_and_repeats_nothing(
     assert contents(table.folder) == contents(straight.folder)
 
 
+def test_every_translation_is_on_disk_before_the_next_is_asked_for(evaluation: Evaluation) -> None:
+    log = evaluation.folder / "work" / "hypotheses.jsonl"
+
+    def translate(requests: list[tuple[str, Direction]]) -> Iterator[tuple[int, Said]]:
+        for position in range(len(requests)):
+            assert len(log.read_bytes().splitlines()) == position
+            yield position, Said("x")
+
+    evaluation.run(translate)
+
+
 @pytest.mark.parametrize(
     "tail", [b'["book","en-de","bo', b'["book","en-de","book:1","0","\xc3', b"\x00\x00\x00\n", b'{"a": 1}\n', b"7\n"]
 )
@@ -149,10 +161,12 @@ def test_empty_copied_and_cut_translations_are_counted(evaluation: Evaluation) -
     def translate(requests: list[tuple[str, Direction]]) -> list[tuple[int, Said]]:
         return [(i, answers.get(text, Said("tickets " * 9, "loop"))) for i, (text, _) in enumerate(requests)]
 
-    table = evaluation.run(translate, directions=[DE_EN])
+    answers["OK"] = Said("OK")  # no copy: the reference is the same
+    rows = [*ROWS, Row("book:4", {"en": "OK", "de": "OK"}, "book")]
+    table = evaluation.run(translate, tests={"book": rows}, directions=[DE_EN])
     (entry,) = table.entries
-    assert (entry.num_empty, entry.num_copied, entry.finish) == (1, 1, {"loop": 1, "stop": 2})
-    assert table.finish_counts() == {"loop": 1, "stop": 2}
+    assert (entry.num_empty, entry.num_copied, entry.finish) == (1, 1, {"loop": 1, "stop": 3})
+    assert table.finish_counts() == {"loop": 1, "stop": 3}
 
 
 def test_the_limit_takes_the_same_rows_in_every_direction_in_any_order(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Analysis reads scores and writes reports; it never trains."""
+"""From scores to insight: the report."""

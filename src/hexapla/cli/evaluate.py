@@ -7,7 +7,9 @@ from pathlib import Path
 
 from hexapla.cli.pool_arguments import add_base_argument, add_decoding_arguments, base_of, decoding_of
 
-EXAMPLE = "hexapla evaluate runs/quickstart/pools/direction-aware --data 'reader=ntrex path=corpora/ntrex' --directions de-en,en-de"
+EXAMPLE = (
+    "hexapla evaluate runs/quickstart/pools/base --data 'reader=ntrex path=corpora/ntrex' --directions de-en,en-de"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nhexapla: interrupted; the same command continues.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output left (`| head`): no error. Stdout is pointed elsewhere so that the exit flush is silent.
+        # The reader of our output left (`| head`): no error. Stdout goes elsewhere so that the flush at exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0

@@ -29,45 +29,58 @@ def validation_message(error: ValidationError, model: type[BaseModel], where: st
     """
     faults = []
     for item in error.errors():
-        path = ".".join(str(part) for part in item["loc"] if not _is_tag(part))
+        parts, specs = _walk(model, item["loc"])
+        path = ".".join(parts)
         if item["type"] == "extra_forbidden":
-            known = _fields_at(model, item["loc"][:-1])
-            faults.append(
-                f"{path}: unknown key. {nearest(str(item['loc'][-1]), known)}" if known else f"{path}: unknown key."
-            )
+            known = [name for spec in specs for name in spec.model_fields]
+            faults.append(f"{path}: unknown key. {nearest(parts[-1], known)}")
         elif item["type"] == "missing":
             faults.append(f"{path}: required, but not given.")
         else:
             message = item["msg"].removeprefix("Value error, ")
             given = repr(item["input"])
             shown = given if len(given) <= 60 else given[:57] + "..."
-            faults.append(f"{path}: {message} (given: {shown})." if path else f"{message}")
+            faults.append(f"{path}: {message} (given: {shown})." if path else message)
     return UserError(" ".join(dict.fromkeys(faults)), where=where)
 
 
-def _is_tag(part: int | str) -> bool:
-    """Pydantic names the arm of a union in the path (`list[str]`); readers of a recipe do not know those."""
-    return isinstance(part, str) and ("[" in part or part in {"str", "int", "float", "bool"})
+def _walk(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], list[type[BaseModel]]]:
+    """The path of a fault as a reader of the recipe knows it, and the specs that hold its last part.
 
-
-def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Field names of the spec reached from `model` along `path`; empty when the path leaves the specs."""
-    current: Any = model
-    for part in path:
-        if isinstance(part, int) or _is_tag(part):
+    Pydantic puts the arm of a union into the path: a type (`list[str]`) or the discriminator's value (`ntrex` in
+    `data.train.0.ntrex.path`); neither stands in the document.
+    """
+    parts: list[str] = []
+    specs: list[type[BaseModel]] = [model]
+    for part in location:
+        if isinstance(part, int):
+            parts.append(str(part))
             continue
-        if not (isinstance(current, type) and issubclass(current, BaseModel)) or part not in current.model_fields:
-            continue
-        annotation = current.model_fields[part].annotation
-        current = next(
-            (arg for arg in _arguments(annotation) if isinstance(arg, type) and issubclass(arg, BaseModel)), annotation
-        )
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+        fields = [spec.model_fields[part] for spec in specs if part in spec.model_fields]
+        if fields:
+            parts.append(part)
+            below = [_specs_in(field.annotation) for field in fields]
+            # A field without specs below keeps its holders, as they are the ones to suggest names from.
+            specs = [spec for found in below for spec in found] or specs
+        elif arms := [spec for spec in specs if _discriminator(spec) == part]:
+            specs = arms
+        elif not _is_type_name(part):
+            parts.append(part)
+    return parts, specs
 
 
-def _arguments(annotation: Any) -> list[Any]:
-    """`annotation` and, recursively, its type arguments: `list[A] | None` gives A among others."""
-    found = [annotation]
-    for argument in getattr(annotation, "__args__", ()):
-        found.extend(_arguments(argument))
-    return found
+def _discriminator(spec: type[BaseModel]) -> Any:
+    """The one value that the first field of an arm of a union has."""
+    first = next(iter(spec.model_fields.values()), None)
+    return first.default if first is not None else None
+
+
+def _is_type_name(part: str) -> bool:
+    return "[" in part or part in {"str", "int", "float", "bool"}
+
+
+def _specs_in(annotation: Any) -> list[type[BaseModel]]:
+    """The specs in an annotation, inside unions, tuples and maps."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [spec for argument in getattr(annotation, "__args__", ()) for spec in _specs_in(argument)]

@@ -18,22 +18,22 @@ from hexapla.data.rows import Row
 MIN_LANGUAGES = 2
 
 _LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_FAULT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def check_text(text: str) -> str | Flaw:
     """The text without white space at its ends, or what is wrong with it."""
-    if _SURROGATE.search(text):
-        return Flaw(Reason.INVALID_UTF8, text)
     stripped = text.strip().strip("\ufeff").strip()
     if not stripped:
         return Flaw(Reason.EMPTY)
+    if not _FAULT.search(stripped):
+        return stripped
+    if _SURROGATE.search(stripped):
+        return Flaw(Reason.INVALID_UTF8, stripped)
     if _LINE_BREAK.search(stripped):
         return Flaw(Reason.LINE_BREAK, stripped)
-    if _CONTROL.search(stripped):
-        return Flaw(Reason.CONTROL_CHARACTER, stripped)
-    return stripped
+    return Flaw(Reason.CONTROL_CHARACTER, stripped)
 
 
 def rows_of(reader: Reader, languages: tuple[str, ...]) -> Iterator[tuple[int, Row | SetAside]]:

@@ -114,13 +114,12 @@ class TestIndex:
     def _overlaps(self, code: str, words: list[str]) -> list[tuple[int, float]]:
         """Test texts that share enough passages with a text, and the share."""
         grams = self._passages.get(code)
-        if not grams or len(words) == 0:
+        if not grams:
             return []
         hits: Counter[int] = Counter()
-        for gram in set(passages(words, self._spec.ngram)):
-            held = grams.get(gram)
-            if held is not None:
-                hits.update(held if isinstance(held, tuple) else (held,))
+        for gram in grams.keys() & set(passages(words, self._spec.ngram)):
+            held = grams[gram]
+            hits.update(held if isinstance(held, tuple) else (held,))
         shares = ((number, hit / self._num_passages[number]) for number, hit in sorted(hits.items()))
         return [(number, share) for number, share in shares if share >= self._spec.overlap]
 

@@ -75,6 +75,6 @@ class Layout:
         if not isinstance(name, str):
             return None
         if name not in self._codes:
-            code = find_code(name)
+            code = find_code(name, self._wanted)
             self._codes[name] = None if code in self._named else code
         return self._codes[name]

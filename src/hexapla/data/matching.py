@@ -16,6 +16,7 @@ CHARACTERS_PER_WORD = {"han": 2, "southeast": 4}
 
 _HAN = re.compile("[\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
 _SOUTHEAST = re.compile("[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\uaa60-\uaa7f]")
+_DIGIT_SPACE = re.compile(r"\d \d")
 _LOOSE_SPACE = re.compile(r"(?<!\d) | (?!\d)")
 
 
@@ -40,15 +41,16 @@ def fold(text: str) -> list[str]:
 
 def exact_key(words: list[str]) -> str:
     """What two equal sentences have in common; empty when there is no letter, digit or symbol."""
-    return _LOOSE_SPACE.sub("", " ".join(words))
+    spaced = " ".join(words)
+    return _LOOSE_SPACE.sub("", spaced) if _DIGIT_SPACE.search(spaced) else "".join(words)
 
 
 def passages(words: list[str], num_words: int) -> Iterator[int]:
     """Hashes of all passages of `num_words` words; none for shorter texts.
 
-    A text of which more than half is written in a script without spaces is cut into characters instead. These are Python's
-    64-bit string hashes: ten times as fast as a cryptographic one, to be compared within one process only. Two passages
-    that differ fall together once in 10¹⁹ comparisons.
+    A text of which more than half is written in a script without spaces is cut into characters instead. These are
+    Python's 64-bit string hashes: ten times as fast as a cryptographic one, to be compared within one process only. Two
+    passages that differ fall together once in 10¹⁹ comparisons.
     """
     key = "".join(words)
     num_han, num_southeast = len(_HAN.findall(key)), len(_SOUTHEAST.findall(key))

@@ -32,8 +32,10 @@ def parallel_records(files: Mapping[str, Path], documents: Sequence[str] | None 
         documents: id of the document of each line.
 
     Raises:
-        UserError: the files, or the document ids, differ in their number of lines.
+        UserError: a file is missing, damaged or UTF-16; or the numbers of lines differ.
     """
+    for path in files.values():
+        next(read_lines(path), None)  # refuses UTF-16, whose number of lines would mislead
     counts = {str(path): count_lines(path) for path in files.values()}
     if documents is not None:
         counts["document ids"] = len(documents)

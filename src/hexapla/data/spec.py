@@ -29,18 +29,21 @@ class SplitSpec(Spec):
 class DataSpec(Spec):
     """Corpora of a recipe. Paths are relative to the current folder."""
 
-    train: tuple[CorpusSpec, ...] = Field(min_length=1, description="Corpora for training.")
+    train: tuple[CorpusSpec, ...] = Field(description="Corpora for training, at least one.")
     dev: tuple[CorpusSpec, ...] = Field((), description="Corpora for development (choosing, early stopping).")
     test: tuple[CorpusSpec, ...] = Field((), description="Test sets, each reported under its name.")
     split: SplitSpec | None = Field(
         None, description="Take dev or test rows out of the training corpora; None: do not."
     )
     contamination: ContaminationSpec = Field(
-        default=ContaminationSpec(), description="Check of training and development rows against the test sets."
+        default_factory=lambda: ContaminationSpec.model_validate({}),
+        description="Check of training and development rows against the test sets.",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if not self.train:
+            raise ValueError("train: at least one corpus is needed")
         num_dev, num_test = (self.split.dev, self.split.test) if self.split is not None else (0, 0)
         if not self.test and not num_test:
             raise ValueError("nothing to test on: give test corpora, or split: {test: 500}")

@@ -84,6 +84,25 @@ def load_corpus(folder: Path) -> Corpus:
     )
 
 
+def read_corpus_rows(reader: Reader, languages: tuple[str, ...]) -> list[Row]:
+    """The rows of one corpus; what must be set aside is left out.
+
+    Raises:
+        UserError: the corpus cannot be used or is empty.
+    """
+    return [item for _, item in rows_of(reader, languages) if isinstance(item, Row)]
+
+
+def read_training_rows(spec: DataSpec, languages: tuple[str, ...], *, seed: int) -> list[Row]:
+    """The training rows before the check against the tests: what planning counts.
+
+    Raises:
+        UserError: as `read_corpus_rows`.
+    """
+    held_out = hold_out(spec, languages, seed=seed).ids
+    return [row for reader in spec.train for row in read_corpus_rows(reader, languages) if row.id not in held_out]
+
+
 def input_digests(spec: DataSpec, languages: tuple[str, ...]) -> dict[str, str]:
     """What decides the corpus besides the recipe: path → sha256 of its bytes, other sources → version or checksum.
 

@@ -62,6 +62,37 @@ def comparison_table(tables: Sequence[ScoreTable], costs: Mapping[str, PoolCost]
     return "\n".join([text, *notes])
 
 
+def direction_table(table: ScoreTable) -> str:
+    """One line a test set and direction of a single pool, means by side, and the signatures of all figures."""
+    from tabulate import tabulate
+
+    titles = [METRICS[metric].title for metric in table.metrics]
+    lines = []
+    for entry in table.entries:
+        values = [_plain(entry.figures[metric].value) for metric in table.metrics]
+        cut = sum(count for finish, count in (entry.finish or {}).items() if finish != "stop")
+        lines.append([entry.test, str(entry.direction), str(entry.num_segments), *values, str(cut) if cut else ""])
+    for side in measured_sides([table]):
+        means = [_plain(table.mean(metric, side)) for metric in table.metrics]
+        lines.append(["mean", side.value, "", *means, ""])
+    header = ["test set", "direction", "sentences", *titles, "cut off"]
+    alignment = ["left", "left", *["right"] * (len(header) - 2)]
+    text = tabulate(lines, header, tablefmt="simple", disable_numparse=True, colalign=alignment)
+    signatures = [f"{title}|{signature} into {codes}" for title, signature, codes in metric_signatures([table])]
+    return "\n".join([text, *signatures])
+
+
+def metric_signatures(tables: Sequence[ScoreTable]) -> list[tuple[str, str, str]]:
+    """Every different signature: title of the metric, signature, target languages that it was used for."""
+    targets: dict[tuple[str, str], set[str]] = {}
+    for table in tables:
+        for entry in table.entries:
+            for metric, figure in entry.figures.items():
+                if figure.signature is not None:
+                    targets.setdefault((METRICS[metric].title, figure.signature), set()).add(entry.direction.target)
+    return [(title, signature, ", ".join(sorted(codes))) for (title, signature), codes in sorted(targets.items())]
+
+
 def best_positions(values: Sequence[float | None], *, higher_is_better: bool) -> set[int]:
     """Positions of the best of these figures as they are shown, with one digit; none when fewer than two are there."""
     shown = {position: round(value, 1) for position, value in enumerate(values) if value is not None}
@@ -82,9 +113,13 @@ def parameter_count(count: int) -> str:
 def _starred(means: Sequence[float | None], higher_is_better: bool) -> list[str]:
     best = best_positions(means, higher_is_better=higher_is_better)
     return [
-        MISSING if mean is None else f"{mean:.1f}{'*' if position in best else ' ' if best else ''}"
+        MISSING if mean is None else f"{'*' if position in best else ''}{mean:.1f}"
         for position, mean in enumerate(means)
     ]
+
+
+def _plain(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.1f}"
 
 
 def _cost_cells(cost: PoolCost | None) -> list[str]:

@@ -57,9 +57,7 @@ def require_metrics(spec: EvaluateSpec, layout: Layout) -> None:
             try:
                 make_metric(name, target)
             except UserError as error:
-                hint = (
-                    f"{error.hint or ''} Or leave {name!r} out of evaluate.metrics, or {target!r} out of languages."
-                )
+                hint = f"{error.hint or ''} Or leave {name!r} out of evaluate.metrics, or {target!r} out of languages."
                 raise UserError(f"{name} into {target}: {error.what}", where=error.where, hint=hint.strip()) from error
 
 

@@ -47,7 +47,10 @@ class Direction(NamedTuple):
                 )
         if text.count("-") == 1:
             return _direction(text, *(get(side) for side in text.split("-")))
-        raise UserError(f"{text!r} is not a direction.", hint="Write source and target, as in 'de-en' or 'de->en'.")
+        raise UserError(
+            f"{text!r} is not a direction between two known languages.",
+            hint="Write source and target, as in 'de-en' or 'de->en'.",
+        )
 
 
 def _readings(text: str, lookup: Callable[[str], Language | None]) -> list[tuple[Language, Language]]:

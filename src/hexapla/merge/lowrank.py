@@ -8,24 +8,57 @@ from __future__ import annotations
 
 import torch
 
+# Below this width the Gram matrix is decomposed at once; above, the subspace iteration is faster (measured 2026-11-21).
+_DIRECT_WIDTH = 384
+_OVERSAMPLING = 16
+# Largest residual of a singular pair, relative to the largest eigenvalue. It bounds how far the energy of a pair can be
+# from the best (in fact it is off by some 1e-12), and is some ten times the rounding error of the float32 products.
+_TOLERANCE = 1e-5
+
 
 def truncate(update_OI: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Factors (A [r, I], B [O, r]) of the nearest matrix of rank `rank`, float64; zero rows where the update has less.
 
-    From the eigenvectors of the smaller Gram matrix in float64: exact to float32's precision for all singular values
-    above about 1e-8 of the largest, and cheaper than a full decomposition by far.
+    Narrow matrices and large ranks: eigenvectors of the smaller Gram matrix in float64, exact to float32's precision.
+    Else: block Krylov iteration (arXiv 1504.05477, algorithm 2) until every pair's residual is small; if that takes too
+    long, as for narrow ones.
     """
     if update_OI.shape[0] > update_OI.shape[1]:
-        b, a = truncate(update_OI.T, rank)
+        a, b = truncate(update_OI.T, rank)
         return b.T, a.T
-    matrix = update_OI.double()
-    kept = min(rank, *matrix.shape)
-    _, vectors = torch.linalg.eigh(matrix @ matrix.T)  # eigenvalues ascend
-    u_Or = vectors[:, -kept:].flip(1)
-    sv_rI = u_Or.T @ matrix
-    s_r = torch.linalg.vector_norm(sv_rI, dim=1)
-    v_rI = sv_rI / torch.where(s_r == 0, 1, s_r)[:, None]
-    return _split(u_Or, s_r, v_rI, rank)
+    kept = min(rank, *update_OI.shape)
+    width = update_OI.shape[0]
+    u_Or = None
+    tame = 1e-8 < float(update_OI.abs().max()) < 1e8  # so that float32 holds the squares
+    if width > _DIRECT_WIDTH and 4 * (kept + _OVERSAMPLING) <= width and tame:
+        u_Or = _leading_by_iteration(update_OI, kept)
+    if u_Or is None:
+        matrix = update_OI.double()
+        u_Or = torch.linalg.eigh(matrix @ matrix.T).eigenvectors[:, -kept:]  # eigenvalues ascend
+    coordinates_rI = u_Or.T @ update_OI.double() if width <= _DIRECT_WIDTH else u_Or.T.float() @ update_OI
+    return truncate_product(u_Or, coordinates_rI, rank)
+
+
+def _leading_by_iteration(update_OI: torch.Tensor, rank: int) -> torch.Tensor | None:
+    """Orthonormal vectors [O, r] that span the leading left singular space; None if half the width does not find it."""
+    width = update_OI.shape[0]
+    block = rank + _OVERSAMPLING
+    start = torch.randn(width, block, generator=torch.Generator().manual_seed(0))  # any start finds the same space
+    basis_Om, image_Om = update_OI.new_empty(width, 0), update_OI.new_empty(width, 0)  # Q and (M Mᵀ) Q
+    fresh = torch.linalg.qr(update_OI @ (update_OI.T @ start)).Q
+    while basis_Om.shape[1] + block <= width // 2:
+        basis_Om = torch.cat([basis_Om, fresh], dim=1)
+        image_Om = torch.cat([image_Om, update_OI @ (update_OI.T @ fresh)], dim=1)
+        projected = (basis_Om.T @ image_Om).double()
+        values, vectors = torch.linalg.eigh((projected + projected.T) / 2)
+        ritz_mr, top_r = vectors[:, -rank:].float(), values[-rank:].float()
+        residual = image_Om @ ritz_mr - (basis_Om @ ritz_mr) * top_r
+        if torch.linalg.vector_norm(residual, dim=0).max() <= _TOLERANCE * values[-1]:
+            return torch.linalg.qr((basis_Om @ ritz_mr).double()).Q
+        fresh = image_Om[:, -block:]
+        for _ in range(2):  # once is not enough in float32
+            fresh = torch.linalg.qr(fresh - basis_Om @ (basis_Om.T @ fresh)).Q
+    return None
 
 
 def truncate_product(b_OR: torch.Tensor, a_RI: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -26,6 +26,8 @@ from hexapla.merge.report import AdapterReport, Measures
 from hexapla.merge.selection import kth_largest
 from hexapla.merge.spec import MergeSpec
 
+_Factors = tuple[torch.Tensor, torch.Tensor]  # A [r, I], B [O, r]
+
 
 @dataclass(frozen=True)
 class _MergedUpdate:
@@ -63,16 +65,17 @@ def merge_experts(
     factors, measures = {}, {}
     draws, sign_sum = [], 0
     for path in experts.shapes:
-        merged = merge.update(path, majority=0)
-        sign_sum += merged.sign_sum
-        if merged.has_draws:
+        signs, result = merge.module(path, majority=None)
+        sign_sum += signs
+        if result is None:
             draws.append(path)  # needs the sign of most entries, known at the end; such modules are merged once more
             continue
-        factors[path], measures[path] = merge.finish(path, merged)
+        factors[path], measures[path] = result
         on_module(path)
-    majority = (sign_sum > 0) - (sign_sum < 0)
     for path in draws:
-        factors[path], measures[path] = merge.finish(path, merge.update(path, majority=majority))
+        _, result = merge.module(path, majority=(sign_sum > 0) - (sign_sum < 0))
+        assert result is not None
+        factors[path], measures[path] = result
         on_module(path)
     adapter = LoraAdapter(_settings(experts, factors), {path: factors[path] for path in experts.shapes})
     weights = dict(zip(experts.names, weights_K.tolist(), strict=True))
@@ -92,7 +95,7 @@ def merged_update(experts: Experts, spec: MergeSpec, weights_K: torch.Tensor, pa
     return merged.full
 
 
-def _settings(experts: Experts, factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> LoraSettings:
+def _settings(experts: Experts, factors: Mapping[str, _Factors]) -> LoraSettings:
     """Settings with scale 1 everywhere; in the space `factors` modules keep their own ranks."""
     ranks = {path: a.shape[0] for path, (a, _) in factors.items()}
     rank = max(ranks.values())
@@ -115,6 +118,13 @@ class _ModuleMerge:
         else:
             self.rank = spec.rank if spec.rank is not None else experts.max_rank
 
+    def module(self, path: str, *, majority: int | None) -> tuple[int, tuple[_Factors, Measures] | None]:
+        """The sum of the elected signs and the result for one module; None for a draw while the majority is unknown."""
+        merged = self.update(path, majority=majority or 0)
+        if merged.has_draws and majority is None:
+            return merged.sign_sum, None
+        return merged.sign_sum, self.finish(path, merged)
+
     def update(self, path: str, *, majority: int) -> _MergedUpdate:
         """The operator on the updates of one module, block by block."""
         shape, spec = self.experts.shapes[path], self.spec
@@ -125,22 +135,23 @@ class _ModuleMerge:
         has_draws = False
         for rows, deltas in self.experts.blocks(path):
             values = keep(deltas)
-            any_positive, any_negative = (values > 0).any(dim=0), (values < 0).any(dim=0)
-            any_kept = any_positive | any_negative
-            voted += int(any_kept.sum())
-            conflicts += int((any_positive & any_negative).sum())
-            total_l1 += float(deltas.abs().sum(dtype=torch.float64))
-            kept_l1 += float(values.abs().sum(dtype=torch.float64))
+            signs = values.sign()
+            surplus = signs.sum(dim=0).abs_()  # of one sign over the other; below the number of signs when both occur
+            num_signs = signs.abs_().sum(dim=0)
+            voted += int((num_signs > 0).sum())
+            conflicts += int((surplus < num_signs).sum())
+            total_l1 += float(deltas.abs().sum())
+            kept_l1 += float(values.abs().sum())
             if self.operator.rescale and spec.density is not None:
                 values = values / spec.density
             if self.operator.elects and spec.choices.zero_sum == "majority":
                 vote = votes(values, self.weights_K, spec.choices)
                 sign_sum += int(vote.sign().sum(dtype=torch.float64))
-                has_draws = has_draws or bool(((vote == 0) & any_kept).any())
+                has_draws = has_draws or bool(((vote == 0) & (num_signs > 0)).any())
             update_OI[rows] = self.operator.combine(values, self.weights_K, spec.ties, majority)
         return _MergedUpdate(update_OI.mul_(spec.scale), voted, conflicts, kept_l1, total_l1, sign_sum, has_draws)
 
-    def finish(self, path: str, merged: _MergedUpdate) -> tuple[tuple[torch.Tensor, torch.Tensor], Measures]:
+    def finish(self, path: str, merged: _MergedUpdate) -> tuple[_Factors, Measures]:
         """The factors (A [r, I], B [O, r]) of a module, and how well they hold its update."""
         a, b = self._factorize(path, merged.full)
         a, b = a.to(self.experts.dtype).contiguous(), b.to(self.experts.dtype).contiguous()
@@ -154,7 +165,7 @@ class _ModuleMerge:
         )
         return (a, b), measures
 
-    def _factorize(self, path: str, update_OI: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _factorize(self, path: str, update_OI: torch.Tensor) -> _Factors:
         if self.spec.space == "factors":
             return merge_factors(self.experts, path, self.spec, self.weights_K, self.seed)
         if self.operator.name != "linear":

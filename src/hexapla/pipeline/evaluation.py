@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from hexapla.base import Base
 from hexapla.common.artifacts import digest_of
-from hexapla.common.errors import UserError
 from hexapla.common.spec import validation_message
+from hexapla.data.readers import CorpusSpec
+from hexapla.data.readers.base import Reader
 from hexapla.data.rows import Row
-from hexapla.data.stage import read_test_sets
+from hexapla.data.stage import read_corpus_rows
 from hexapla.evaluate.comparison import direction_table
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.evaluate.spec import EvaluateSpec
-from hexapla.evaluate.stage import evaluate_pool
+from hexapla.evaluate.stage import evaluate_pool, require_metrics
+from hexapla.languages import Direction
 from hexapla.pipeline.workspace import Workspace
 from hexapla.pool import Pool
 from hexapla.recipe import apply_override
@@ -36,3 +39,82 @@ class Evaluation:
     limit: int | None
     seed: int
     decoding: TranslateSpec
+
+
+def evaluate_corpora(folder: Path, request: Evaluation, out: Path | None, *, base: Base | None = None) -> str:
+    """Score the pool in `folder` and return the table of its directions.
+
+    Raises:
+        UserError: a corpus or a direction cannot be used, or the pool does not load.
+    """
+    pool = Pool.load(folder)
+    layout = pool.description.layout
+    spec = _spec(request)
+    for direction in spec.directions or ():
+        pool.route(direction)
+    require_metrics(spec, layout)
+    tests = {reader.corpus: read_corpus_rows(reader, layout.languages) for reader in map(parse_corpus, request.corpora)}
+    key = {
+        "pool": pool.digest,
+        "tests": {name: digest_of([row.to_record() for row in rows]) for name, rows in tests.items()},
+        "evaluate": spec.resolved(),
+        "translate": request.decoding.resolved(),
+        "seed": request.seed,
+    }
+    with Workspace.open(out if out is not None else Path("scores") / pool.description.name) as workspace:
+        scores = workspace.make(
+            "scores", pool.description.name, key, partial(_score, pool, tests, spec, request, base, key)
+        )
+        workspace.link("scores", pool.description.name, scores)
+    return f"{direction_table(ScoreTable.load(scores))}\nscores  {scores}"
+
+
+def parse_corpus(words: str) -> Reader:
+    """A corpus given as `reader=ntrex path=corpora/ntrex rows=0:100`.
+
+    Raises:
+        UserError: a word without `=`, an unknown reader or key.
+    """
+    section: dict[str, Any] = {}
+    for word in shlex.split(words):
+        apply_override(section, word)
+    adapter: TypeAdapter[Any] = TypeAdapter(CorpusSpec)
+    try:
+        reader: Reader = adapter.validate_python(section)
+    except ValidationError as error:
+        raise validation_message(error, Reader, f"--data {words!r}") from error
+    return reader
+
+
+def _spec(request: Evaluation) -> EvaluateSpec:
+    directions = None if request.directions is None else tuple(map(Direction.parse, request.directions))
+    try:
+        return EvaluateSpec(metrics=request.metrics, limit=request.limit, directions=directions)
+    except ValidationError as error:
+        raise validation_message(error, EvaluateSpec) from error
+
+
+def _score(
+    pool: Pool,
+    tests: Mapping[str, Sequence[Row]],
+    spec: EvaluateSpec,
+    request: Evaluation,
+    base: Base | None,
+    key: dict[str, Any],
+    aside: Path,
+    work: Path,
+) -> None:
+    from hexapla.translate.translator import Request, Translator
+
+    translator = Translator(pool, request.decoding, base=base)
+    evaluate_pool(
+        pool_name=pool.description.name,
+        tests=tests,
+        layout=pool.description.layout,
+        spec=spec,
+        translate=lambda requests: translator.translate_requests(Request(*item) for item in requests),
+        folder=aside,
+        work=work,
+        identity=key,
+        seed=request.seed,
+    )

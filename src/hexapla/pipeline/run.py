@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from hexapla import prompts
+from hexapla.analyze.report import RunInfo, write_report
+from hexapla.base import fingerprint, load_tokenizer
 from hexapla.common.artifacts import digest_of, is_complete, read_json, write_text
 from hexapla.common.errors import UserError
+from hexapla.common.progress import duration
 from hexapla.data.examples import Example, make_examples
 from hexapla.data.stage import Corpus, build_corpus, input_digests, load_corpus
+from hexapla.evaluate.comparison import PoolCost, comparison_table
 from hexapla.evaluate.scores import ScoreTable
-from hexapla.evaluate.stage import require_metrics
+from hexapla.evaluate.stage import evaluate_pool, require_metrics
+from hexapla.merge.report import REPORT_FILE
 from hexapla.merge.stage import merge_pool
-from hexapla.pipeline.workspace import Workspace, versions
+from hexapla.pipeline.workspace import Workspace, machine, versions
 from hexapla.plan import Job
 from hexapla.pool import Pool, PoolDescription, describe_base, write_pool
 from hexapla.prompts import Template
 from hexapla.recipe import Recipe
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
     from hexapla.train.stage import AdapterTrainer
     from hexapla.translate.engines.torch_engine import TorchEngine
@@ -124,7 +136,7 @@ class _Run:
             summary = read_json(folders[job.name] / "training.json")
             if summary["status"] == "diverged":
                 self.warnings.append(
-                    f"the adapter {job.name} diverged after {summary['num_steps']} steps and was left at its last good state "
+                    f"the adapter {job.name} diverged and was left at its state after {summary['num_steps']} steps "
                     f"(see {folders[job.name] / 'training.json'}); a lower train.optimizer.lr may help"
                 )
         return folders
@@ -140,7 +152,7 @@ class _Run:
         return AdapterTrainer(self.recipe.base_model, self._template, self.recipe.train, self.recipe.seed)
 
     def _adapter_key(self, job: Job, examples: list[Example]) -> dict[str, Any]:
-        """What an adapter depends on. Its examples count, not the corpus: a language more leaves the others' adapters."""
+        """What an adapter depends on: its own examples, not the whole corpus, so that a new language leaves it alone."""
         spec = self.recipe.train.resolved()
         for outside in ("strategy", "checkpoint_every_s"):
             del spec[outside]
@@ -170,9 +182,7 @@ class _Run:
             pools[BASE_POOL] = self._pool(base, {})
         for strategy in recipe.train.strategies:
             folders = {job.name: adapters[job.name] for job in plan.jobs_of(strategy)}
-            described = PoolDescription(
-                **{**vars(base), "name": strategy, "routes": dict(plan.routes[strategy])},
-            )
+            described = replace(base, name=strategy, routes=dict(plan.routes[strategy]))
             pools[strategy] = self._pool(described, folders)
         return pools
 
@@ -184,7 +194,7 @@ class _Run:
             "adapters": {name: folder.name for name, folder in adapters.items()},
             "versions": versions(),
         }
-        description = PoolDescription(**{**vars(description), "provenance": provenance})
+        description = replace(description, provenance=provenance)
         key = {
             "base": description.base_fingerprint,
             "template": description.template_hash,
@@ -258,6 +268,45 @@ class _Run:
         from hexapla.translate.engines.torch_engine import TorchEngine
 
         return TorchEngine(self.recipe.base_model, precision=self.recipe.translate.precision)
+
+    # Report
+
+    def _report(
+        self, corpus: Corpus, adapters: dict[str, Path], pools: dict[str, Pool], tables: dict[str, ScoreTable]
+    ) -> Outcome:
+        training = {name: read_json(folder / "training.json") for name, folder in adapters.items()}
+        merged = {name: pool for name, pool in pools.items() if (pool.folder / REPORT_FILE).is_file()}
+        costs = {name: self._cost(name, pool, training) for name, pool in pools.items()}
+        out = self.workspace.out
+        info = RunInfo(
+            recipe_name=self.recipe.name,
+            recipe=self.recipe.resolved(),
+            versions=versions(),
+            machine=machine(),
+            stage_seconds=self.seconds,
+            costs=costs,
+            corpus=corpus.summary,
+            seed=self.recipe.seed,
+            warnings=tuple(self.warnings),
+        )
+        report = write_report(
+            out,
+            run=info,
+            tables=list(tables.values()),
+            training=training,
+            merges={name: read_json(pool.folder / REPORT_FILE) for name, pool in merged.items()},
+        )
+        comparison = comparison_table(list(tables.values()), costs)
+        write_text(out / "comparison.txt", comparison + "\n")
+        return Outcome(out, report, comparison, tuple(self.warnings))
+
+    def _cost(self, name: str, pool: Pool, training: dict[str, Any]) -> PoolCost:
+        """Size of a pool and the seconds that its adapters were trained; a merged pool counts its experts'."""
+        routes = self.recipe.plan.routes
+        strategy = name.partition("+")[0]
+        trained = set(routes[strategy].values()) if strategy in routes else set()
+        seconds = sum(training[job]["seconds"] for job in trained) if trained else None
+        return PoolCost(len(pool.adapters), pool.num_parameters, seconds)
 
     # What all stages need of the base
 

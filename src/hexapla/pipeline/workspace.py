@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
@@ -111,3 +112,17 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found
+
+
+def machine() -> dict[str, str]:
+    """What a time was measured on."""
+    import torch
+
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    return {
+        "processor": f"{platform.machine()}, {cores} cores, {threads} threads used",
+        "memory": f"{memory_gib:.1f} GiB",
+        "gpu": ", ".join(gpus) or "none",
+    }

@@ -19,6 +19,7 @@ from hexapla.train.encoding import EncodedExample
 if TYPE_CHECKING:
     import torch
 
+
 def num_steps(num_examples: int, batch: int, epochs: int) -> int:
     """Optimiser steps: every epoch ends with a smaller batch where `batch` does not divide the examples."""
     return epochs * math.ceil(num_examples / batch)
@@ -69,8 +70,8 @@ def micro_batches(examples: Sequence[EncodedExample], max_tokens: int) -> list[l
 class MicroBatch:
     """Tensors of one pass through the base.
 
-    Sequences go without their last token, from which nothing is predicted, and are padded on the right: causal attention
-    then needs no mask, since no real token sees the padding, and positions are those of decoding.
+    Sequences go without their last token, from which nothing is predicted, and are padded on the right: causal
+    attention then needs no mask, since no real token sees the padding, and positions are those of decoding.
 
     Attributes:
         input_ids: [B, T].

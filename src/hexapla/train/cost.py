@@ -80,7 +80,8 @@ class TrainingCost:
         """Rough peak memory on the device: base, adapter with optimiser, and activations of one micro-batch.
 
         Activations a token: what every linear layer takes in and gives out, in the base's precision (with gradient
-        checkpointing one hidden state a layer and one layer's activations), plus logits for half of the tokens.
+        checkpointing one hidden state a layer and one layer's activations), plus logits for half of the tokens. On a
+        Qwen3 of width 192 autograd kept 10 % more than that without logits (measured 2026-11-21).
         """
         num_base, _, num_adapter, width_in, width_out = self._shapes
         text = self.config.get_text_config()

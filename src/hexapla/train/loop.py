@@ -138,6 +138,7 @@ class AdapterRun:
         self._start_or_resume(log)
         start = saved = shown = time.monotonic()
         progress = Progress(self._adapter, self.num_steps, unit="steps", done=len(self._records))
+        num_tokens = 0
         divergence = None
         while len(self._records) < self.num_steps:
             record = self._next_step()
@@ -146,7 +147,8 @@ class AdapterRun:
                 break
             self._records.append(record)
             now = time.monotonic()
-            progress.advance(note=self._note(record))
+            num_tokens += record.num_input_tokens
+            progress.advance(note=f"loss {record.loss:.3f}, {num_tokens / (now - start):.0f} tokens/s")
             if now - shown >= 1:
                 log.write("train-step", adapter=self._adapter, **asdict(record))
                 shown = now
@@ -154,7 +156,7 @@ class AdapterRun:
                 self._save(self._seconds_before + now - start)
                 saved = time.monotonic()
                 log.write("train-checkpoint", adapter=self._adapter, step=record.step)
-        progress.close(self._note(self._records[-1]) if self._records else "")
+        progress.close(f"loss {self._records[-1].loss:.3f}" if self._records else "")
         kept_steps = len(self._records)
         if divergence is not None and not math.isfinite(divergence.loss):
             self._engine.optimizer.undo_values()
@@ -180,7 +182,3 @@ class AdapterRun:
         history: list[dict[str, Any]] = [asdict(record) for record in self._records]
         tensors = self._engine.optimizer.state()
         save_checkpoint(self._work, Checkpoint(self._run, len(history), history, seconds, tensors))
-
-    @staticmethod
-    def _note(record: StepRecord) -> str:
-        return f"loss {record.loss:.3f}"

@@ -7,8 +7,10 @@ I input width, O output width; A is [r, I], B is [O, r].
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hexapla.adapter import LoraAdapter, LoraSettings
@@ -90,11 +92,10 @@ def attach(base: PreTrainedModel, spec: LoraSpec, *, gradient_checkpointing: boo
         lora_dropout=spec.dropout,
         bias="none",
     )
-    if gradient_checkpointing:
-        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    model = get_peft_model(base, config, adapter_name=_PEFT_NAME, autocast_adapter_dtype=True)
-    model.eval()
-    _train_mode(model)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # read by peft
+        model = get_peft_model(base, config, adapter_name=_PEFT_NAME, autocast_adapter_dtype=True)
+    _set_modes(model.eval(), gradient_checkpointing=gradient_checkpointing)
     factors = {}
     for path in paths:
         layer = base.get_submodule(path)
@@ -109,10 +110,29 @@ def settings_of(base: PreTrainedModel, base_id: str, spec: LoraSpec) -> LoraSett
     return LoraSettings(rank=spec.rank, alpha=spec.alpha, target_modules=tuple(sorted(names)), base_id=base_id)
 
 
-def _train_mode(model: Any) -> None:
-    """Training mode for the adapters' dropout, and for whole layers' own flag that checkpointing looks at."""
+def _set_modes(model: Any, *, gradient_checkpointing: bool) -> None:
+    """Training mode for the adapters' dropout only, and checkpointing of whole layers.
+
+    transformers checkpoints layers whose own `training` flag is set, and offers that for whole models only; setting
+    the flag on the layer alone leaves the dropout inside it in evaluation mode.
+
+    Raises:
+        UserError: checkpointing is asked of a base whose layers do not support it.
+    """
+    from torch.utils.checkpoint import checkpoint
     from transformers.modeling_layers import GradientCheckpointingLayer
 
+    layers = []
     for name, module in model.named_modules():
-        if f"lora_dropout.{_PEFT_NAME}" in name or isinstance(module, GradientCheckpointingLayer):
+        if f"lora_dropout.{_PEFT_NAME}" in name:
             module.training = True
+        if isinstance(module, GradientCheckpointingLayer):
+            layers.append(module)
+    if not gradient_checkpointing:
+        return
+    if not layers:
+        raise UserError("This base does not support gradient checkpointing.", where="train.gradient_checkpointing")
+    for layer in layers:
+        layer.gradient_checkpointing = True
+        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        layer.training = True

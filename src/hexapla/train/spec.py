@@ -102,7 +102,7 @@ class TrainSpec(Spec):
         default=4096,
         ge=1,
         description="Tokens, padding included, that go through the base at once: bounds memory, changes results by "
-        "summation order only. A longer example goes alone. Ours.",
+        "summation order only. A longer example goes alone. On a CPU about 1000 is fastest. Ours.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",

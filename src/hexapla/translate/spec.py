@@ -34,7 +34,9 @@ class TranslateSpec(Spec):
         default=32, ge=1, description="Output tokens allowed beyond the ratio: the room of very short sources."
     )
     loop_ngram: int = Field(
-        default=16, ge=0, description="Longest repeating unit, in tokens, that is taken for a loop; 0 switches loop cutting off."
+        default=16,
+        ge=0,
+        description="Longest repeating unit, in tokens, that is taken for a loop; 0 switches loop cutting off.",
     )
     loop_repeats: int = Field(
         default=6,
@@ -42,5 +44,6 @@ class TranslateSpec(Spec):
         description="Repetitions in a row that make a loop. Fewer occur in sound text (digits, laughter, refrains).",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="Precision of the base's weights; auto is bf16 on a GPU that has it and fp32 elsewhere."
+        default="auto",
+        description="Precision of the base's weights; auto is bf16 on a GPU that has it and fp32 elsewhere.",
     )

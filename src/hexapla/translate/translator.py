@@ -1,7 +1,7 @@
 """From texts and directions to translations: routes, prompts, batches, one engine.
 
-Requests of any directions are sorted by length and cut into batches under a token budget; rows of different directions and
-adapters share a batch. What a request yields depends on its company only through the order of floating-point sums.
+Requests of any directions are sorted by length and cut into batches under a token budget; rows of different directions
+and adapters share a batch. What a request yields depends on its company only through the order of floating-point sums.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from hexapla import languages, prompts
+from hexapla import prompts
 from hexapla.base import Base
 from hexapla.languages import Direction
 from hexapla.pool import Pool
@@ -92,7 +92,9 @@ class Translator:
             wanted = base
         if self.pool is not None:
             self.pool.require_base(wanted)
-        self.engine = engine if engine is not None else TorchEngine(wanted, precision=self.spec.precision, device=device)
+        self.engine = (
+            engine if engine is not None else TorchEngine(wanted, precision=self.spec.precision, device=device)
+        )
         if self.pool is not None:
             self._template = self.pool.require_template(self.engine.tokenizer)
             adapters = {name: self.pool.read_adapter(name) for name in self.pool.adapters}
@@ -108,7 +110,7 @@ class Translator:
         Raises:
             UserError: an unknown language, or a direction that the pool does not have.
         """
-        direction = Direction(languages.get(source).code, languages.get(target).code)
+        direction = Direction.parse(f"{source}->{target}")
         self.require_direction(direction)
         requests = [Request(text, direction) for text in ([texts] if isinstance(texts, str) else texts)]
         translations = dict(self.translate_requests(requests))
@@ -143,15 +145,18 @@ class Translator:
     def _prepare(self, window: list[tuple[int, Request]]) -> tuple[list[tuple[int, Translation]], list[_Waiting]]:
         """Answer what needs no model; encode and bound the rest."""
         adapters = [self.pool.route(request.direction) if self.pool is not None else None for _, request in window]
-        blank = Translation("", "empty-source", 0, 0.0)
-        answered = [(index, blank) for index, request in window if not request.text.strip()]
-        filled = [(index, request, adapter) for (index, request), adapter in zip(window, adapters, strict=True) if request.text.strip()]
-        sources = [(request.direction, _one_line(request.text)) for _, request, _ in filled]
+        sources = [(request.direction, _one_line(request.text)) for _, request in window]
+        answered = [
+            (index, Translation("", "empty-source", 0, 0.0))
+            for (index, _), (_, text) in zip(window, sources, strict=True)
+            if not text
+        ]
+        filled = [place for place, (_, text) in enumerate(sources) if text]
+        encoded = encode_prompts(self.engine.tokenizer, self._template, [sources[place] for place in filled])
         waiting = []
-        for (index, request, adapter), prompt in zip(
-            filled, encode_prompts(self.engine.tokenizer, self._template, sources), strict=True
-        ):
-            num_source = max(1, len(prompt) - self._num_frame_tokens(request.direction))
+        for place, prompt in zip(filled, encoded, strict=True):
+            index, adapter = window[place][0], adapters[place]
+            num_source = max(1, len(prompt) - self._num_frame_tokens(sources[place][0]))
             room = self.engine.window - len(prompt)
             if room < num_source:
                 answered.append((index, Translation("", "too-long", 0, 0.0)))

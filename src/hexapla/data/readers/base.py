@@ -6,7 +6,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -28,14 +28,19 @@ class Reader(Spec):
         pattern=SAFE_NAME.pattern,
         description="Name in reports, row ids and file names; None: made from the source.",
     )
-    rows: str | None = Field(
-        None, pattern=r"^\d*:\d*$", description="Slice of the corpus's records, such as 0:1500 or 1500:; None: all."
-    )
+    rows: str | None = Field(None, description="Slice of the corpus's records, such as 0:1500 or 1500:; None: all.")
     languages: tuple[str, ...] | dict[str, str | int] | None = Field(
         None,
         description="Languages taken from this corpus: a list, or a map to their spelling there (file code, column, "
         "key). Each one must be found. None: those of the recipe.",
     )
+
+    @field_validator("rows", mode="before")
+    @classmethod
+    def _is_slice(cls, value: Any) -> Any:
+        if value is not None and not (isinstance(value, str) and re.fullmatch(r"\d*:\d*", value, re.ASCII)):
+            raise ValueError("a slice is written FIRST:END, such as 0:1500 or 1500:, counting from 0, END not included")
+        return value
 
     @field_validator("languages")
     @classmethod

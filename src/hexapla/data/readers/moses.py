@@ -44,7 +44,7 @@ class MosesReader(PathReader):
     def _texts(self, languages: tuple[str, ...]) -> dict[str, Path]:
         explicit = self.languages if isinstance(self.languages, dict) else None
         endings = self._endings()
-        matched = match_spellings(endings, explicit, str(self.path))
+        matched = match_spellings(endings, self.wanted(languages), explicit, str(self.path))
         files = {}
         for code in self.wanted(languages):
             if code in matched:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from hexapla.common.errors import UserError, nearest
 from hexapla.data.codes import find_code
+from hexapla.data.parallel import parallel_records
 from hexapla.data.readers.base import Reader
 from hexapla.data.records import Record
 
@@ -35,14 +38,9 @@ class SacrebleuReader(Reader):
         """
         dataset = self._dataset()
         for pair, source, target in self._pairs(dataset, self.wanted(languages)):
-            texts, references = _lines(dataset, pair)
-            if len(texts) != len(references):
-                raise UserError(
-                    f"{self.testset} {pair}: {len(texts)} sources, but {len(references)} references.",
-                    hint="Delete this set from sacreBLEU's cache and fetch it again.",
-                )
-            for number, (text, reference) in enumerate(zip(texts, references, strict=True), 1):
-                yield Record(number, {source: text, target: reference}, id=f"{pair}:{number - 1:04d}")
+            files = _files(dataset, pair)
+            for record in parallel_records({source: files[0], target: files[1]}):
+                yield replace(record, id=f"{pair}:{record.line - 1:04d}")
 
     def fingerprint(self) -> dict[str, str]:
         """The checksums by which sacreBLEU knows the set."""
@@ -71,15 +69,16 @@ class SacrebleuReader(Reader):
                 )
         found = []
         for pair in self.pairs or sorted(dataset.langpairs):
-            source, target = (find_code(side) for side in pair.split("-"))
+            source, target = (find_code(side, wanted) for side in pair.split("-"))
             if source in wanted and target in wanted and source is not None and target is not None:
                 found.append((pair, source, target))
         return found
 
 
-def _lines(dataset: Any, pair: str) -> tuple[list[str], list[str]]:
+def _files(dataset: Any, pair: str) -> tuple[Path, Path]:
+    """Source and first reference in sacreBLEU's cache, fetched when they are not there."""
     try:
-        return list(dataset.source(pair)), [references[0] for references in dataset.references(pair)]
+        return Path(dataset.get_source_file(pair)), Path(dataset.get_reference_files(pair)[0])
     except (OSError, SystemExit) as error:
         raise UserError(
             f"The test set {dataset.name} is not in sacreBLEU's cache and could not be fetched ({error}).",

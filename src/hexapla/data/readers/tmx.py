@@ -74,13 +74,15 @@ def _record(
     """The record of a unit; spellings met for the first time are added to `codes`."""
     texts: dict[str, str | Flaw] = {}
     alternatives: list[tuple[str, str]] = []
-    for variant in unit.iterfind("{*}tuv"):
+    for variant in unit:
+        if not _is(variant, "tuv"):
+            continue
         spelling = (variant.get(_XML_LANG) or variant.get("lang") or "").strip().lower()
         if spelling not in codes:
-            code = find_code(spelling) if spelling else None
+            code = find_code(_tag_case(spelling), wanted) if spelling else None
             codes[spelling] = None if code in named else code
         code = codes[spelling]
-        segment = variant.find("{*}seg")
+        segment = next((child for child in variant if _is(child, "seg")), None)
         if code is None or code not in wanted or segment is None:
             continue
         text = _text(segment)
@@ -91,8 +93,23 @@ def _record(
     return Record(number, texts, alternatives=tuple(alternatives))
 
 
+def _tag_case(spelling: str) -> str:
+    """A BCP 47 tag in its usual case, which TMX files do not keep: `pt-br` becomes `pt-BR`."""
+    language, *rest = spelling.replace("_", "-").split("-")
+    cased = {4: str.title, 2: str.upper}
+    return "-".join([language, *(cased.get(len(part), str)(part) for part in rest)])
+
+
+def _is(element: Any, name: str) -> bool:
+    """Whether an element has this local name; comments and entities have no name."""
+    tag = element.tag
+    return isinstance(tag, str) and (tag == name or tag.endswith(f"}}{name}"))
+
+
 def _text(segment: Any) -> str | Flaw:
     """The translatable text of a segment."""
+    if not len(segment):
+        return segment.text or ""
     parts: list[str] = []
     if not _gather(segment, parts):
         return Flaw(Reason.ENTITY, "".join(parts))

@@ -82,8 +82,8 @@ class TsvReader(PathReader):
             if repeated := sorted({name for name in names if name and names.count(name) > 1}):
                 raise UserError(f"The header names a column twice: {', '.join(repeated)}.", where=str(self._file()))
             spellings = {code: name for code, name in (explicit or {}).items() if isinstance(name, str)}
-            for code, name in match_spellings(names, spellings, str(self._file())).items():
-                if code in wanted and code not in columns:
+            for code, name in match_spellings(names, wanted, spellings, str(self._file())).items():
+                if code not in columns:
                     columns[code] = _position(name, names, self._file())
         for code, at in columns.items():
             if not 0 <= at < len(first):

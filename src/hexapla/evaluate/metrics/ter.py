@@ -17,6 +17,6 @@ class Ter(SacrebleuMetric):
         """TER, whose signature says whether characters or words were edited."""
         from sacrebleu.metrics import TER
 
-        by_character = target.split("-")[0] in {"zh", "yue", "wuu", "lzh", "ja"}
+        by_character = target.split("_")[0] in {"zh", "yue", "wuu", "lzh", "ja"}
         # tercom's support for Asian scripts has no effect without its normalisation
         return TER(asian_support=by_character, normalized=by_character)

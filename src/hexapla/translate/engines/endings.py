@@ -80,12 +80,14 @@ class Tails:
     def take_beams(self, beams_BK: Tensor) -> Tails:
         """The outputs [B, K] at `beams_BK` of the second dimension."""
         wide = beams_BK[..., None].expand(*beams_BK.shape, self.recent.shape[-1])
-        return Tails(
-            self.has_text.gather(1, beams_BK), self.recent.gather(1, wide), self.repeated.gather(1, wide)
-        )
+        return Tails(self.has_text.gather(1, beams_BK), self.recent.gather(1, wide), self.repeated.gather(1, wide))
 
     def extend(self, tokens: Tensor, kinds: TokenKinds, spec: TranslateSpec) -> tuple[Tails, Tensor]:
-        """Append a token to every output; returns the new tails and why each is over: RUNNING, STOP, NEWLINE or LOOP [...]."""
+        """Append a token to every output.
+
+        Returns:
+            The new tails, and why each output is over: RUNNING, STOP, NEWLINE or LOOP [...].
+        """
         has_text = self.has_text | kinds.has_text[tokens]
         codes = torch.where(kinds.ends[tokens], STOP, RUNNING)
         codes = torch.where(kinds.breaks[tokens] & has_text & (codes == RUNNING), NEWLINE, codes)

@@ -15,9 +15,12 @@ from hexapla.translate.spec import TranslateSpec
 Finish = Literal["stop", "newline", "length", "loop", "empty-source", "too-long"]
 """Why an output ended.
 
-stop: the model ended it. newline: the model went on in a new line, cut there. length: the source-relative bound. loop: a
-repeating tail, cut off. empty-source: a blank source, not given to the model. too-long: no room for the output in the model's
-window or the device's memory; the output is blank.
+* stop: the model ended it.
+* newline: the model went on in a new line; cut there.
+* length: the source-relative bound.
+* loop: a repeating tail, cut off.
+* empty-source: a blank source, not given to the model.
+* too-long: no room for the output in the model's window or the device's memory; the output is blank.
 """
 
 

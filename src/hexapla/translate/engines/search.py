@@ -2,8 +2,8 @@
 
 Beam search gives what transformers' `generate(num_beams=n, early_stopping=False)` gives (its default), request by
 request: a request ends when `n` outputs are finished and the best running one, normalised at its present length, is no
-better than the worst of them; or at its bound. It also ends as soon as no running output can overtake the best finished one
-even if every further token were certain, which changes nothing in the result.
+better than the worst of them; or at its bound. It also ends as soon as no running output can overtake the best finished
+one even if every further token were certain, which changes nothing in the result.
 
 Shapes: B requests still in the batch, W beams, N = B·W rows, V vocabulary, K candidates, L longest bound.
 """
@@ -15,14 +15,23 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hexapla.translate.engines.endings import FINISH_OF_CODE, LENGTH, LOOP, RUNNING, STOP, Tails, TokenKinds, without_loop
+from hexapla.translate.engines.endings import (
+    FINISH_OF_CODE,
+    LENGTH,
+    LOOP,
+    RUNNING,
+    STOP,
+    Tails,
+    TokenKinds,
+    without_loop,
+)
 from hexapla.translate.engines.engine import Decoded
 from hexapla.translate.spec import TranslateSpec
 
 _NEVER = -1.0e9
 """Score of what must not be chosen, as in transformers: far below any sum of log-probabilities, finite in fp32."""
 _DROP_SHARE = 8
-"""Finished rows leave once they are an eighth of the batch: leaving copies the cache of those that stay (assumption)."""
+"""Finished rows leave once they are an eighth of the batch: leaving copies the cache of the others (assumption)."""
 
 
 class Stepper(Protocol):
@@ -95,7 +104,13 @@ def greedy_search(stepper: Stepper, limits_B: Tensor, kinds: TokenKinds, spec: T
             # The token goes in after the drop: rows that leave are not computed once more.
             kept = running.nonzero()[:, 0]
             stepper.keep(kept)
-            requests, limits, sums, tokens, tails = requests[kept], limits[kept], sums[kept], tokens[kept], tails.take(kept)
+            requests, limits, sums, tokens, tails = (
+                requests[kept],
+                limits[kept],
+                sums[kept],
+                tokens[kept],
+                tails.take(kept),
+            )
             running = running[kept]
         logits = stepper.step(tokens)
     return outputs.collect(spec)
@@ -215,7 +230,7 @@ class _Beams:
         running_B = self.sums_BW[:, 0]
         worst_B = self.finished_BW[:, -1]
         by_rule = (worst_B > _NEVER / 2) & (running_B / length**penalty <= worst_B)
-        # A running sum can only fall, so its score when it ends lies below one of these two, whatever the penalty's sign.
+        # A running sum can only fall: its score when it ends lies below one of these two, whatever the penalty's sign.
         soonest, latest = running_B / (length + 1) ** penalty, running_B / self.limits_B**penalty
         settled = outputs.scores_B[self.requests_B] >= torch.maximum(soonest, latest)
         self.done_B = self.done_B | by_rule | settled | (self.limits_B <= length)

@@ -1,7 +1,7 @@
 """Decoding with transformers' model code and our own loop, on CPU or GPU.
 
-Prompts are padded on the left and computed once, whatever the number of beams; only the last position's logits are made;
-rows of different adapters share every forward pass.
+Prompts are padded on the left and computed once, whatever the number of beams; only the last position's logits are
+made; rows of different adapters share every forward pass.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ class TorchEngine:
     """
 
     def __init__(
-        self, base: Base, *, precision: Literal["auto", "fp32", "bf16"] = "auto", device: torch.device | str | None = None
+        self,
+        base: Base,
+        *,
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        device: torch.device | str | None = None,
     ) -> None:
         self.base = base
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -48,7 +52,8 @@ class TorchEngine:
         config = self.model.config.get_text_config(decoder=True)
         if others := set(getattr(config, "layer_types", None) or ()) - _ATTENTION_KINDS:
             raise UserError(
-                f"The base {base.id!r} has layers that cannot be decoded row by row ({', '.join(sorted(others))}).", where="base"
+                f"The base {base.id!r} has layers that cannot be decoded row by row ({', '.join(sorted(others))}).",
+                where="base",
             )
         self._num_layers = config.num_hidden_layers
         self.window = int(getattr(config, "max_position_embeddings", None) or 2**31)
@@ -82,14 +87,19 @@ class TorchEngine:
     def _decode_batch(
         self, requests: Sequence[DecodeRequest], adapters: AdapterStack, spec: TranslateSpec
     ) -> list[Decoded]:
-        rows = [adapters.index[request.adapter] for request in requests]
-        limits_B = torch.tensor([request.max_new_tokens for request in requests], device=self.device)
-        batch = _Batch(self, [request.prompt for request in requests], adapters, rows)
+        # Rows of one adapter side by side, as `RowAdapters` likes them.
+        order = sorted(range(len(requests)), key=lambda place: adapters.index[requests[place].adapter])
+        ordered = [requests[place] for place in order]
+        limits_B = torch.tensor([request.max_new_tokens for request in ordered], device=self.device)
+        rows = [adapters.index[request.adapter] for request in ordered]
+        batch = _Batch(self, [request.prompt for request in ordered], adapters, rows)
         search = greedy_search if spec.beams == 1 else beam_search
         try:
-            return search(batch, limits_B, self._kinds, spec)
+            decoded = search(batch, limits_B, self._kinds, spec)
         finally:
             self._row_adapters.clear()
+        by_place = dict(zip(order, decoded, strict=True))
+        return [by_place[place] for place in range(len(requests))]
 
     def _end_ids(self) -> list[int]:
         """Every token that ends a sequence, by the tokenizer or the model's generation settings."""
@@ -97,7 +107,9 @@ class TorchEngine:
         configured = getattr(generation, "eos_token_id", None)
         ids = configured if isinstance(configured, list) else [configured]
         vocabulary = self.model.config.get_text_config(decoder=True).vocab_size
-        return sorted({token for token in [*ids, self.tokenizer.eos_token_id] if token is not None and token < vocabulary})
+        return sorted(
+            {token for token in [*ids, self.tokenizer.eos_token_id] if token is not None and token < vocabulary}
+        )
 
 
 class _Batch:

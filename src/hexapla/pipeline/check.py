@@ -1,0 +1,135 @@
+"""Everything about a recipe that can be found wrong before hours are spent on it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hexapla import prompts
+from hexapla.base import load_config, load_shape, load_tokenizer
+from hexapla.common.errors import UserError
+from hexapla.data.examples import make_examples
+from hexapla.data.rows import Row
+from hexapla.data.stage import check_corpus, read_training_rows
+from hexapla.evaluate.stage import require_metrics
+from hexapla.pipeline.costing import cost_recipe
+from hexapla.recipe import Recipe
+from hexapla.train.encoding import Limits, encode_examples
+
+_SAMPLED_ROWS = 200
+_CHECKPOINT_BYTES = 4 * 4  # of a parameter in training: value, two moments, and the copy being written
+_ADAPTER_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one check."""
+
+    subject: str
+    verdict: Literal["ok", "warn", "fail"]
+    text: str
+
+    def line(self) -> str:
+        """One line for the terminal."""
+        return f"{self.verdict:<5} {self.subject:<11} {self.text}"
+
+
+def check_recipe(recipe: Recipe, out: Path) -> Iterator[Finding]:
+    """Check a valid recipe against what lies here; every check runs, whatever the others find.
+
+    Yields as it goes: reading corpora can take a while.
+    """
+    layout = recipe.layout
+    yield Finding("recipe", "ok", f"{len(layout.directions)} directions, {len(recipe.plan.jobs)} adapters to train")
+    yield from _guarded("base", lambda: _base(recipe))
+    yield from _guarded("tokenizer", lambda: _tokenizer(recipe))
+    yield from _guarded("corpora", lambda: _corpora(recipe))
+    yield from _guarded("metrics", lambda: _metrics(recipe))
+    yield from _guarded("disk", lambda: _disk(recipe, out))
+
+
+def _guarded(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except UserError as error:
+        yield Finding(subject, "fail", error.paragraph())
+
+
+def _base(recipe: Recipe) -> Iterator[Finding]:
+    base = recipe.base_model
+    config = load_config(base)
+    yield Finding("base", "ok", f"{recipe.base}: {config.model_type}")
+    if not base.has_weights():
+        yield Finding("base", "fail", f"{recipe.base} has no weights (*.safetensors)")
+
+
+def _tokenizer(recipe: Recipe) -> Iterator[Finding]:
+    """Every language's sentences must come back from the tokenizer unchanged and fit the limits."""
+    tokenizer = load_tokenizer(recipe.base_model)
+    template = prompts.get_template(recipe.prompt)
+    prompts.template_hash(template, tokenizer)
+    rows = read_training_rows(recipe.data, recipe.languages, seed=recipe.seed)
+    tokens_per_character = {}
+    for code in recipe.languages:
+        texts = [row.texts[code] for row in rows if code in row.texts][:_SAMPLED_ROWS]
+        broken = [text for text in texts if _round_trip(tokenizer, text) != text]
+        if broken:
+            text = f"{code}: {len(broken)} of {len(texts)} sentences come back changed, such as {broken[0]!r}"
+            yield Finding("tokenizer", "warn", text)
+        encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        tokens_per_character[code] = sum(map(len, encoded)) / max(1, sum(map(len, texts)))
+    worst = max(tokens_per_character, key=lambda code: tokens_per_character[code])
+    most = f"most tokens a character: {worst} ({tokens_per_character[worst]:.2f})"
+    yield Finding("tokenizer", "ok", f"round trip of {len(recipe.languages)} languages; {most}")
+    yield _limits(recipe, tokenizer, template, rows)
+
+
+def _round_trip(tokenizer: Any, text: str) -> str:
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    decoded: str = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    return decoded.removeprefix(" ") if not text.startswith(" ") else decoded
+
+
+def _limits(recipe: Recipe, tokenizer: Any, template: prompts.Template, rows: list[Row]) -> Finding:
+    """How many of a sample of examples training would set aside."""
+    spec = recipe.train
+    window = getattr(load_shape(recipe.base_model).get_text_config(), "max_position_embeddings", None)
+    examples = make_examples(rows[:_SAMPLED_ROWS], recipe.layout.directions)
+    limits = Limits(spec.max_source_tokens, spec.max_target_tokens, window)
+    encoded = encode_examples(tokenizer, template, examples, limits)
+    lost = sum(encoded.set_asides.values())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in encoded.set_asides.items())
+    verdict: Literal["ok", "warn"] = "ok" if lost <= 0.01 * len(examples) else "warn"
+    text = f"{lost} of {len(examples)} sampled examples would be set aside" + (f" ({reasons})" if reasons else "")
+    return Finding("tokenizer", verdict, text)
+
+
+def _corpora(recipe: Recipe) -> Iterator[Finding]:
+    summary = check_corpus(recipe.data, recipe.languages, seed=recipe.seed, directions=recipe.layout.directions)
+    for section in ("train", "dev", "test"):
+        for name, tally in summary[section].items():
+            lost = [*tally["rows_set_aside"].items(), *tally["texts_set_aside"].items()]
+            reasons = ", ".join(f"{count} {reason}" for reason, count in lost)
+            text = f"{section} {name}: {tally['rows']} rows in {len(tally['texts'])} languages"
+            yield Finding("corpora", "warn" if lost else "ok", text + (f"; set aside: {reasons}" if lost else ""))
+    if untested := summary["directions_without_test"]:
+        yield Finding("corpora", "warn", f"no test rows in {len(untested)} directions: {', '.join(untested[:10])}")
+
+
+def _metrics(recipe: Recipe) -> Iterator[Finding]:
+    require_metrics(recipe.evaluate, recipe.layout)
+    yield Finding("metrics", "ok", ", ".join(recipe.evaluate.metrics))
+
+
+def _disk(recipe: Recipe, out: Path) -> Iterator[Finding]:
+    costing = cost_recipe(recipe)
+    merged = sum(pool.num_parameters for pool in costing.pools if "+" in pool.name)
+    trained = len(costing.jobs) * costing.num_adapter_parameters
+    needed = (trained + merged) * _ADAPTER_BYTES + costing.num_adapter_parameters * _CHECKPOINT_BYTES
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    text = f"about {needed / 2**30:.2f} GiB needed for adapters, {free / 2**30:.1f} GiB free at {there}"
+    yield Finding("disk", "ok" if needed < free else "fail", text)

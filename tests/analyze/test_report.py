@@ -1,0 +1,182 @@
+"""The report: nothing is loaded, everything is escaped, missing is shown, figures are those of the scores."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import html
+
+from hexapla.analyze.report import RunInfo, write_report
+from hexapla.evaluate.comparison import PoolCost
+from hexapla.evaluate.scores import ScoreTable
+from hexapla.languages import Direction
+from hexapla.plan import Layout, Side
+from tests.evaluate.world import ROWS, Evaluation, Reverser, Said
+
+EVIL = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'&"
+
+
+def evil(requests: list[tuple[str, Direction]]) -> Iterator[tuple[int, Said]]:
+    yield from ((position, Said(EVIL + "\u202e", "loop")) for position in range(len(requests)))
+
+
+def run_info(**changes: Any) -> RunInfo:
+    fields: dict[str, Any] = {
+        "recipe_name": "tiny",
+        "recipe": {"base": "builtin:tiny", "name": EVIL},
+        "versions": {"hexapla": "0.1.0"},
+        "machine": {"cores": "2"},
+        "stage_seconds": {"corpus": 1.25},
+        "costs": {"dat": PoolCost(3, 62_600_000, 12.4)},
+        "corpus": {"rows": 3},
+    }
+    return RunInfo(**{**fields, **changes})
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> list[ScoreTable]:
+    base = Evaluation(tmp_path / "base").run(evil, pool_name="base")
+    dat = Evaluation(tmp_path / "dat").run(Reverser(), pool_name="dat")
+    return [base, dat]
+
+
+def page_of(folder: Path, tables: list[ScoreTable], **changes: Any) -> tuple[str, Any]:
+    given: dict[str, Any] = {"run": run_info(), "tables": tables, "training": {}, "merges": {}}
+    text = write_report(folder, **{**given, **changes}).read_text(encoding="utf-8")
+    return text, html.fromstring(text)
+
+
+class _Tags(HTMLParser):
+    """Collects every tag with its attributes, as a browser would see them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_nothing_of_the_users_becomes_markup(tmp_path: Path, tables: list[ScoreTable]) -> None:
+    text, page = page_of(tmp_path, tables, run=run_info(recipe_name=EVIL, warnings=(EVIL,)))
+    tags = _Tags()
+    tags.feed(text)
+    assert [tag for tag, _ in tags.seen].count("script") == 1
+    assert not [tag for tag, _ in tags.seen if tag == "img"]
+    assert not [name for _, attributes in tags.seen for name in attributes if name.startswith("on")]
+    assert page.xpath("//h1")[0].text_content() == EVIL
+    assert any(EVIL in cell.text_content() for cell in page.xpath("//article//td"))
+
+
+def test_the_page_loads_nothing(tmp_path: Path, tables: list[ScoreTable]) -> None:
+    text, _ = page_of(tmp_path, tables)
+    tags = _Tags()
+    tags.feed(text)
+    assert not {tag for tag, _ in tags.seen} & {"link", "iframe", "img", "object", "embed", "audio", "video", "base"}
+    assert not [attributes for _, attributes in tags.seen if {"src", "srcset", "action", "data"} & set(attributes)]
+    assert all((attributes.get("href") or "#").startswith("#") for _, attributes in tags.seen)
+    assert "url(" not in text
+    assert "@import" not in text
+    assert not re.search(r"https?://", text)
+    policy = next(attributes for tag, attributes in tags.seen if attributes.get("http-equiv"))
+    assert str(policy["content"]).startswith("default-src 'none'")
+
+
+def test_summary_shows_the_means_and_marks_the_best(tmp_path: Path, tables: list[ScoreTable]) -> None:
+    _, page = page_of(tmp_path, tables)
+    base, dat = page.xpath("//section[@id='summary']//table[contains(@class,'summary')]/tbody/tr")
+    means = [tables[1].mean(metric, side) for side in (Side.TO_HUB, Side.FROM_HUB) for metric in ("bleu", "chrf++")]
+    shown = [cell.text_content() for cell in dat.xpath("td")]
+    assert [text.removesuffix(" (best)") for text in shown[:4]] == [f"{mean:.1f}" for mean in means]
+    assert shown[1].endswith("(best)")
+    assert not base.xpath("td[contains(@class, 'best')]")
+    assert shown[4:] == ["3", "62.6 M", "12"]
+    assert [cell.text_content() for cell in base.xpath("td")][4:] == ["—", "—", "—"]
+
+
+def test_missing_is_a_dash_in_the_heat_map(tmp_path: Path, tables: list[ScoreTable]) -> None:
+    _, page = page_of(tmp_path, tables)
+    rows = {
+        row.xpath("string(th/text())").strip(): row for row in page.xpath("//table[contains(@class,'heat')][1]//tr[td]")
+    }
+    french = rows["French"].xpath("td")
+    assert [cell.text for cell in french] == ["—"] * 4
+    assert not rows["French"].xpath("td[@data-value]")
+    german = rows["German"].xpath("td[@data-pool='1']")
+    signature = tables[1].signature("chrf++", "book", Direction("de", "en"))
+    assert f"{tables[1].by_direction('chrf++')[Direction('de', 'en')]:.1f}" == german[0].text
+    assert str(signature) in german[0].get("title")
+
+
+def test_samples_show_every_pool_and_how_it_ended(tmp_path: Path, tables: list[ScoreTable]) -> None:
+    _, page = page_of(tmp_path, tables, samples_per_direction=2)
+    german = page.xpath("//article[@data-direction='de-en']")
+    assert len(german) == 2
+    for sample in german:
+        assert [name.text_content() for name in sample.xpath(".//tbody/tr/th")] == [
+            "source",
+            "reference",
+            "base",
+            "dat",
+        ]
+        assert "ended by: loop" in sample.text_content()
+        texts = sample.xpath(".//td[@dir='auto'] | .//span[@dir='auto']")
+        assert [text.get("lang") for text in texts] == ["de", "en", "en", "en"]
+    again, _ = page_of(tmp_path / "again", tables, samples_per_direction=2)
+    assert again == (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_training_and_merges_with_gaps(tmp_path: Path, tables: list[ScoreTable]) -> None:
+    training = {
+        "de-en": {
+            "status": "finished",
+            "num_examples": 9984,
+            "num_steps": 312,
+            "seconds": 4.25,
+            "set_asides": {"long": 3},
+        },
+        "fr-en": {"status": "diverged", "story": "not finite at step 7", "num_steps": 0, "final_loss": None},
+    }
+    total = {"relative_error": 0.21, "sign_conflict_share": 0.5, "kept_mass": None}
+    merges = {"dat+ties": {"germanic-en": {"experts": {"de-en": 1.0, "nl-en": 1.0}, "rank": 16, "total": total}}}
+    _, page = page_of(tmp_path, tables, training=training, merges=merges)
+    rows = [
+        [cell.text_content() for cell in row.xpath("th|td")]
+        for row in page.xpath("//section[@id='adapters']//tbody/tr")
+    ]
+    assert rows[0] == ["de-en", "finished", "9,984", "3", "312", "—", "—", "—", "4.2"]
+    assert rows[1] == ["fr-en", "divergednot finite at step 7", "—", "—", "0", "—", "—", "—", "—"]
+    assert rows[2] == ["dat+ties", "germanic-en", "de-en, nl-en", "16", "21.0 %", "50.0 %", "—"]
+
+
+def test_tables_that_cannot_be_compared_are_called_so(tmp_path: Path, tables: list[ScoreTable]) -> None:
+    beam = Evaluation(tmp_path / "beam").run(Reverser(), pool_name="beam", identity={"translate": {"beams": 5}})
+    _, page = page_of(tmp_path, [*tables, beam], run=run_info(warnings=("fr-en diverged",)))
+    warnings = [item.text_content() for item in page.xpath("//aside//li")]
+    assert warnings == ["fr-en diverged", "Not comparable: base and beam were decoded with different settings."]
+
+
+def test_several_hubs_and_test_sets(tmp_path: Path) -> None:
+    layout = Layout(("en", "de", "nl"), ("en", "de"), {"low": ("nl",)})
+    table = Evaluation(tmp_path / "hubs").run(Reverser(), layout=layout, tests={"a": ROWS, "b": ROWS[:1]})
+    _, page = page_of(tmp_path, [table])
+    views = page.xpath("//table[contains(@class,'heat')]")
+    assert [view.xpath("string(caption)") for view in views[:3]] == [
+        "BLEU, mean of the test sets",
+        "BLEU on a",
+        "BLEU on b",
+    ]
+    english = next(row for row in views[0].xpath(".//tr") if row.xpath("string(th/text())").strip() == "English")
+    assert [("void" in (cell.get("class") or "")) for cell in english.xpath("td")] == [True, True, False, False]
+    sides = [head.text_content().split()[0] for head in page.xpath("//table[contains(@class,'summary')]//th[@colspan]")]
+    assert sides == ["to-hub", "from-hub", "between-hubs", "cost"]
+
+
+def test_no_tables_is_our_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        page_of(tmp_path, [])

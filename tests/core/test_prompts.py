@@ -1,0 +1,78 @@
+"""Prompts are exactly those of the papers, and the source's span is exact."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hexapla.common.errors import UserError
+from hexapla.languages import Direction
+from hexapla.prompts import TEMPLATES, get_template, render, template_hash
+from tests.tiny_models import tiny_tokenizer
+
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+
+def test_alma() -> None:
+    prompt = render(get_template("alma"), Direction("de", "en"), "Guten Tag {source}!")
+    assert prompt.text == "Translate this from German to English:\nGerman: Guten Tag {source}!\nEnglish:"
+
+
+def test_lmt_and_cpt() -> None:
+    prompt = render(get_template("lmt"), Direction("en", "zh"), "Hello")
+    assert prompt.text == "Translate the following text from English into Chinese:\nEnglish: Hello\nChinese:"
+    assert render(get_template("lmt-cpt"), Direction("en", "ky"), "S").text == "<en2ky> S <ky>"
+
+
+def test_chat_template_without_thinking() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = CHAT
+    prompt = render(get_template("x-alma"), Direction("de", "en"), " Hallo ", tokenizer)
+    assert prompt.text == (
+        "<|im_start|>user\nTranslate this from German to English:\nGerman:  Hallo \nEnglish:<|im_end|>\n"
+        "<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    )
+
+
+@given(
+    source=st.text(min_size=1, max_size=60),
+    name=st.sampled_from(sorted(TEMPLATES)),
+    direction=st.sampled_from([Direction("de", "en"), Direction("en", "zh")]),
+)
+def test_span_is_the_source(source: str, name: str, direction: Direction) -> None:
+    tokenizer = tiny_tokenizer_with_chat()
+    prompt = render(get_template(name), direction, source, tokenizer)
+    assert prompt.text[slice(*prompt.source_span)] == source
+
+
+def test_hash_depends_on_everything_that_shapes_the_prompt() -> None:
+    tokenizer = tiny_tokenizer_with_chat()
+    assert len({template_hash(template, tokenizer) for template in TEMPLATES.values()}) == len(TEMPLATES)
+    other = tiny_tokenizer()
+    other.chat_template = CHAT + " "
+    assert template_hash(get_template("lmt-chat"), other) != template_hash(get_template("lmt-chat"), tokenizer)
+    assert template_hash(get_template("alma"), other) == template_hash(get_template("alma"), None)
+
+
+def test_refusals() -> None:
+    with pytest.raises(UserError, match="'x-alma'"):
+        get_template("xalma")
+    with pytest.raises(UserError, match="needs a chat template"):
+        render(get_template("x-alma"), Direction("de", "en"), "x", tiny_tokenizer())
+
+
+_with_chat = None
+
+
+def tiny_tokenizer_with_chat():  # type: ignore[no-untyped-def]
+    """Made once: hypothesis runs the test many times."""
+    global _with_chat
+    if _with_chat is None:
+        _with_chat = tiny_tokenizer()
+        _with_chat.chat_template = CHAT
+    return _with_chat

@@ -29,7 +29,7 @@ _TENSOR_NAME = re.compile(r"base_model\.model\.(?P<path>.+)\.lora_(?P<factor>[AB
 class LoraSettings:
     """What of `adapter_config.json` shapes the update.
 
-    `rank_pattern` and `alpha_pattern` override rank and alpha for module paths; as in peft a key matches the path's end.
+    `rank_pattern` and `alpha_pattern` override rank and alpha for module paths; as in peft a key matches a path's end.
     """
 
     rank: int

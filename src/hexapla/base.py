@@ -233,5 +233,5 @@ def _not_loadable(base: Base, part: str, error: Exception) -> UserError:
     return UserError(
         f"The {part} of the base {base.id!r} cannot be loaded: {first_line}",
         where="base",
-        hint="Give a folder with config.json, tokenizer.json and safetensors weights, a hub id within reach, or builtin:tiny.",
+        hint="Give a folder with config.json, tokenizer.json and safetensors weights, a hub id, or builtin:tiny.",
     )

@@ -169,11 +169,18 @@ class Pool:
                 )
 
 
-def write_pool(folder: Path, description: PoolDescription, adapter_folders: Mapping[str, Path]) -> Pool:
+def write_pool(
+    folder: Path,
+    description: PoolDescription,
+    adapter_folders: Mapping[str, Path],
+    *,
+    records: Mapping[str, Any] | None = None,
+) -> Pool:
     """Make a pool of finished adapters, whole or not at all.
 
     Args:
         adapter_folders: adapter name → a PEFT folder, whose files are hard-linked where possible, else copied.
+        records: file name → JSON data to lie beside `pool.json`.
 
     Raises:
         UserError: a route leads to an adapter that is not given.
@@ -193,6 +200,8 @@ def write_pool(folder: Path, description: PoolDescription, adapter_folders: Mapp
                 digest_file(target / CONFIG_FILE),
                 read_adapter(target).num_parameters,
             )
+        for name, record in (records or {}).items():
+            write_json(aside / name, record)
         write_json(aside / POOL_FILE, _to_record(description, entries))
     return Pool.load(folder)
 

@@ -5,6 +5,7 @@ Only rules that cross domains live here. Paths in a recipe are relative to the c
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +20,13 @@ from hexapla.common.errors import UserError, nearest
 from hexapla.common.spec import Spec, validation_message
 from hexapla.data.spec import DataSpec
 from hexapla.evaluate.spec import EvaluateSpec
+from hexapla.merge.sets import merge_sets
 from hexapla.merge.spec import MergeSpec
 from hexapla.plan import Layout, Plan, make_plan
 from hexapla.train.spec import TrainSpec
 from hexapla.translate.spec import TranslateSpec
 
 BUNDLED_FOLDER = Path(__file__).parent / "recipes"
-_MERGEABLE = {"to-hub": ("separate", "direction-aware"), "from-hub": ("separate",), "all": ("separate",)}
 
 
 class Recipe(Spec):
@@ -104,14 +105,9 @@ class Recipe(Spec):
     @model_validator(mode="after")
     def _across_sections(self) -> Self:
         plan = _as_value_error(lambda: self.plan)
-        if self.merge is not None:
-            mergeable = _MERGEABLE[self.merge.scope]
-            if not any(strategy in mergeable for strategy in self.train.strategies):
-                raise ValueError(
-                    f"merge.scope: {self.merge.scope} merges experts for single directions, which none of the "
-                    f"strategies ({', '.join(self.train.strategies)}) has. Add to train.strategy: "
-                    + " or ".join(mergeable)
-                )
+        merge, strategy = self.merge, self.train.strategies[0]
+        if merge is not None and not self.merged_strategies:
+            _as_value_error(lambda: merge_sets(plan.layout, plan.routes[strategy], merge, pool=strategy))
         for direction in self.evaluate.directions or ():
             if direction not in plan.layout.directions:
                 raise ValueError(f"evaluate.directions: {direction} is no direction of this recipe")
@@ -136,10 +132,15 @@ class Recipe(Spec):
 
     @property
     def merged_strategies(self) -> tuple[str, ...]:
-        """The strategies whose pools are merged: those with single-direction experts on the merged side."""
+        """The strategies whose pools are merged: those where several experts serve one merged adapter's directions."""
         if self.merge is None:
             return ()
-        return tuple(strategy for strategy in self.train.strategies if strategy in _MERGEABLE[self.merge.scope])
+        plan, found = self.plan, []
+        for strategy, routes in plan.routes.items():
+            with contextlib.suppress(UserError):
+                merge_sets(plan.layout, routes, self.merge, pool=strategy)
+                found.append(strategy)
+        return tuple(found)
 
 
 def bundled_recipes() -> dict[str, Path]:
@@ -173,7 +174,7 @@ class _RecipeLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} stands twice", key_node.start_mark

@@ -61,7 +61,10 @@ def test_damaged_json_is_named(tmp_path: Path) -> None:
 
 
 def test_seeds_do_not_depend_on_the_process() -> None:
-    code = "from hexapla.common.seeds import *; print(derive_seed(0, 'de-en'), uniform(0, 'a'), stable_order(1, ['x','y','z'], 'e'))"
+    code = (
+        "from hexapla.common.seeds import *; "
+        "print(derive_seed(0, 'de-en'), uniform(0, 'a'), stable_order(1, ['x', 'y', 'z'], 'e'))"
+    )
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True

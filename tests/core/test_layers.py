@@ -61,7 +61,11 @@ def test_modules_import_downwards_only() -> None:
 
 
 def test_every_module_has_a_layer() -> None:
-    parts = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    parts = {
+        path.name.removesuffix(".py")
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
     assert parts - {"__init__"} == {part for layer in LAYERS for part in layer}
 
 

@@ -1,12 +1,12 @@
 """Plans against the paper's counts (methods: DAT table 1, LMT's directions) and the properties of routes."""
 
 import pytest
-from hexapla.languages import Direction
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hexapla import languages
 from hexapla.common.errors import UserError
+from hexapla.languages import Direction
 from hexapla.plan import STRATEGIES, Layout, Side, job_name, make_plan
 
 
@@ -73,7 +73,20 @@ def test_direction_aware_counts_with_several_hubs() -> None:
     layout = Layout(("en", "zh", "de", "nl", "fr"), ("en", "zh"), {"germanic": ("de", "nl"), "romance": ("fr",)})
     names = [job.name for job in make_plan(layout, ["direction-aware"]).jobs]
     assert sorted(names) == sorted(
-        ["de-en", "nl-en", "fr-en", "de-zh", "nl-zh", "fr-zh", "en-germanic", "en-fr", "zh-germanic", "zh-fr", "en-zh", "zh-en"]
+        [
+            "de-en",
+            "nl-en",
+            "fr-en",
+            "de-zh",
+            "nl-zh",
+            "fr-zh",
+            "en-germanic",
+            "en-fr",
+            "zh-germanic",
+            "zh-fr",
+            "en-zh",
+            "zh-en",
+        ]
     )
 
 

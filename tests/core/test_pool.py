@@ -46,7 +46,9 @@ def test_round_trip(pool: Pool) -> None:
     assert again.adapters == pool.adapters
     assert again.route(Direction("en", "nl")) == "en-germanic"
     assert again.route(Direction("nl", "en")) is None
-    assert again.num_parameters == sum(read_adapter(again.adapter_folder(name)).num_parameters for name in again.adapters)
+    assert again.num_parameters == sum(
+        read_adapter(again.adapter_folder(name)).num_parameters for name in again.adapters
+    )
 
 
 def test_peft_reads_what_we_write(pool: Pool, tmp_path: Path, qwen3_base: Path) -> None:
@@ -80,7 +82,9 @@ def test_scales_follow_peft(tmp_path: Path, qwen3_base: Path) -> None:
         rank_pattern={"q_proj": 2},
         alpha_pattern={"layers.1.mlp.up_proj": 3},
     )
-    model = PeftModel.from_pretrained(load_model(Base(str(qwen3_base)), dtype=torch.float32, device=torch.device("cpu")), folder)
+    model = PeftModel.from_pretrained(
+        load_model(Base(str(qwen3_base)), dtype=torch.float32, device=torch.device("cpu")), folder
+    )
     adapter = read_adapter(folder)
     assert adapter.factors["model.layers.0.self_attn.q_proj"][0].shape[0] == 2
     for path in adapter.factors:

@@ -50,7 +50,14 @@ def test_yaml_is_1_2(tmp_path: Path) -> None:
 def test_overrides_reach_maps_and_lists(tmp_path: Path) -> None:
     path = write(tmp_path, yaml.safe_dump(MINIMAL))
     recipe = Recipe.load(
-        path, ["train.lora.rank=4", "data.train.0.name=other", "merge.density=0.5", "languages=[en, de]", "groups.germanic=[de]"]
+        path,
+        [
+            "train.lora.rank=4",
+            "data.train.0.name=other",
+            "merge.density=0.5",
+            "languages=[en, de]",
+            "groups.germanic=[de]",
+        ],
     )
     assert recipe.train.lora.rank == 4
     assert recipe.data.train[0].name == "other"

@@ -159,7 +159,7 @@ def test_what_was_left_by_another_merge_is_not_used(
 ) -> None:
     pool = make_pool(ONE_HUB, "direction-aware")
     spec = MergeSpec(operator="dare", density=0.5)
-    monkeypatch.setattr(stage, "write_pool", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(stage, "write_pool", lambda *args, **more: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         merge_pool(pool, spec, tmp_path / "datm", name="datm", seed=0)
     monkeypatch.undo()
@@ -204,7 +204,7 @@ def test_merge_sets(
     layout: Layout, strategy: str, settings: dict[str, Any], expected: dict[str, str], make_pool: MakePool
 ) -> None:
     pool = make_pool(layout, strategy)
-    found = merge_sets(pool.description, MergeSpec.model_validate(settings))
+    found = merge_sets(pool.description.layout, pool.description.routes, MergeSpec.model_validate(settings), pool="p")
     assert {merge_set.name: " ".join(merge_set.experts) for merge_set in found} == expected
 
 
@@ -260,7 +260,7 @@ def test_bare_base_has_nothing_to_merge(make_pool: MakePool, tmp_path: Path) -> 
     pool = make_pool(ONE_HUB, "separate")
     bare = dataclasses.replace(pool.description, routes=dict.fromkeys(ONE_HUB.directions))
     with pytest.raises(UserError, match="no adapters on the side to-hub"):
-        merge_sets(bare, MergeSpec())
+        merge_sets(bare.layout, bare.routes, MergeSpec(), pool=bare.name)
 
 
 def test_not_into_its_own_folder(make_pool: MakePool) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hexapla.common.errors import UserError
 from hexapla.languages import Direction
 from hexapla.merge.spec import MergeSpec
-from hexapla.plan import Side, job_name
-from hexapla.pool import PoolDescription
+from hexapla.plan import Layout, Side, job_name
 
 _SIDES = {"to-hub": (Side.TO_HUB,), "from-hub": (Side.FROM_HUB,), "all": (Side.TO_HUB, Side.FROM_HUB)}
 
@@ -22,19 +22,21 @@ class MergeSet:
     experts: tuple[str, ...]
 
 
-def merge_sets(description: PoolDescription, spec: MergeSpec) -> list[MergeSet]:
+def merge_sets(layout: Layout, routes: Mapping[Direction, str | None], spec: MergeSpec, *, pool: str) -> list[MergeSet]:
     """The sets of two or more adapters that `spec` merges in a pool, in the order of the pool's directions.
 
     A set holds the distinct adapters of the directions of one side, one hub and (by group) one group: experts of
     different hubs are never mixed, nor are the two sides. Directions between hubs are left alone. Sets with the very
     same experts are merged once, for all their directions.
 
+    Args:
+        routes: of the pool called `pool`, trained or still planned.
+
     Raises:
         UserError: nothing can be merged; the message says why.
     """
-    layout = description.layout
     directions: dict[tuple[Side, str, str], list[Direction]] = {}
-    for direction, adapter in description.routes.items():
+    for direction, adapter in routes.items():
         side = layout.side(direction)
         if side not in _SIDES[spec.scope] or adapter is None:
             continue
@@ -45,18 +47,18 @@ def merge_sets(description: PoolDescription, spec: MergeSpec) -> list[MergeSet]:
         directions.setdefault((side, hub, group), []).append(direction)
     if not directions:
         raise UserError(
-            f"The pool {description.name!r} has no adapters on the side {spec.scope}, so there is nothing to merge.",
+            f"The pool {pool!r} has no adapters on the side {spec.scope}, so there is nothing to merge.",
             where="merge.scope",
         )
     merged: dict[tuple[str, ...], list[Direction]] = {}
     for members in directions.values():
-        experts = sorted({adapter for member in members if (adapter := description.routes[member]) is not None})
+        experts = sorted({adapter for member in members if (adapter := routes[member]) is not None})
         if len(experts) > 1:
             merged.setdefault(tuple(experts), []).extend(members)
     if not merged:
         unit = "of every group" if spec.by == "group" else "on each side"
         raise UserError(
-            f"In the pool {description.name!r} the {spec.scope} directions {unit} share one adapter already, "
+            f"In the pool {pool!r} the {spec.scope} directions {unit} share one adapter already, "
             "so there is nothing to merge.",
             where="merge.scope",
             hint="Merging joins experts for single directions, as separate and direction-aware training makes them"

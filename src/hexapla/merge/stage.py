@@ -43,7 +43,8 @@ def merge_pool(pool: Pool, spec: MergeSpec, folder: Path, *, name: str, seed: in
     """
     if folder.resolve() == pool.folder.resolve():
         raise UserError("A pool cannot be merged into its own folder.", where=str(folder), hint="Give another folder.")
-    sets = merge_sets(pool.description, spec)
+    described = pool.description
+    sets = merge_sets(described.layout, described.routes, spec, pool=described.name)
     _check_weights(pool, spec, sets)
     routes = dict(pool.description.routes)
     for merge_set in sets:
@@ -65,8 +66,8 @@ def merge_pool(pool: Pool, spec: MergeSpec, folder: Path, *, name: str, seed: in
         "merged": {key: {part: report[part] for part in ("experts", "total")} for key, report in reports.items()},
         "trained": dict(pool.description.provenance),
     }
-    merged = write_pool(folder, replace(pool.description, name=name, routes=routes, provenance=provenance), folders)
-    write_json(folder / REPORT_FILE, reports)
+    description = replace(described, name=name, routes=routes, provenance=provenance)
+    merged = write_pool(folder, description, folders, records={REPORT_FILE: reports})
     shutil.rmtree(workspace)
     return merged
 

@@ -30,7 +30,7 @@ from hexapla.phrasebook.corpus import PhrasebookRow, rows
 
 HUB = "en"
 END = "<|endoftext|>"
-# Words with their leading space; marks belong to their letter (Devanagari vowels); digits one by one; punctuation alone.
+# Words with their leading space, marks (Devanagari vowels) with their letter; digits one by one; punctuation alone.
 _WORDS = r"\s?[\p{L}\p{M}]+|\p{N}|\s?[^\s\p{L}\p{M}\p{N}]+|\s+"
 
 
@@ -112,7 +112,7 @@ def make_model(settings: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> 
 
 def pack(documents: list[tuple[str, str]], tokenizer: PreTrainedTokenizerFast, length: int) -> list[torch.Tensor]:
     """Documents of about equal length side by side: [documents, tokens] blocks, right-padded, at most `length` wide."""
-    encoded = [ids + [tokenizer.eos_token_id] for ids in tokenizer([text for _, text in documents])["input_ids"]]
+    encoded = [[*ids, tokenizer.eos_token_id] for ids in tokenizer([text for _, text in documents])["input_ids"]]
     return [torch.tensor(ids[:length]) for ids in encoded]
 
 
@@ -132,7 +132,10 @@ def batches(order: list[int], encoded: list[torch.Tensor], budget: int, seed: in
 
 
 def train(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, documents: list[tuple[str, str]], settings: dict[str, Any]
+    model: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    documents: list[tuple[str, str]],
+    settings: dict[str, Any],
 ) -> list[dict[str, float]]:
     """Next-token training over all documents; returns one log record per hundred steps."""
     options, seed = settings["training"], settings["seed"]
@@ -142,7 +145,10 @@ def train(
         batch
         for epoch in range(options["passes"])
         for batch in batches(
-            stable_order(seed, ids, "pretrain", epoch), encoded, options["batch_tokens"], derive_seed(seed, "epoch", epoch)
+            stable_order(seed, ids, "pretrain", epoch),
+            encoded,
+            options["batch_tokens"],
+            derive_seed(seed, "epoch", epoch),
         )
     ]
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -158,9 +164,7 @@ def train(
             group["lr"] = options["lr"] * rate
         tokens = torch.nn.utils.rnn.pad_sequence([encoded[i] for i in batch], batch_first=True, padding_value=-100)
         real = tokens != -100
-        loss = model(
-            input_ids=tokens.clamp_min(0), attention_mask=real.long(), labels=tokens, use_cache=False
-        ).loss
+        loss = model(input_ids=tokens.clamp_min(0), attention_mask=real.long(), labels=tokens, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -151,7 +151,7 @@ def cost_recipe(recipe: Recipe) -> Costing:
         assert recipe.merge is not None
         name = f"{strategy}+{recipe.merge.operator}"
         merged = dict(plan.routes[strategy])
-        for merge_set in merge_sets(recipe.layout, plan.routes[strategy], recipe.merge, strategy):
+        for merge_set in merge_sets(recipe.layout, plan.routes[strategy], recipe.merge, pool=strategy):
             merged.update(dict.fromkeys(merge_set.directions, merge_set.name))
         routes[name], sizes[name] = merged, len(set(merged.values()))
     parameters = cost.num_adapter_parameters

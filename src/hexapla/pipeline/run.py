@@ -152,7 +152,7 @@ class _Run:
         return AdapterTrainer(self.recipe.base_model, self._template, self.recipe.train, self.recipe.seed)
 
     def _adapter_key(self, job: Job, examples: list[Example]) -> dict[str, Any]:
-        """What an adapter depends on: its own examples, not the whole corpus, so that a new language leaves it alone."""
+        """What an adapter depends on: its own examples, not the corpus, so that a new language leaves it alone."""
         spec = self.recipe.train.resolved()
         for outside in ("strategy", "checkpoint_every_s"):
             del spec[outside]

@@ -10,7 +10,7 @@ TORCH ?= torch==2.13.0
 
 quickstart: $(VENV)/.installed
 	$(BIN)/hexapla run quickstart
-	@$(BIN)/python -m hexapla.pipeline.showcase runs/quickstart
+	@$(BIN)/python examples/three_sentences.py runs/quickstart/pools/direction-aware
 
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -18,9 +18,9 @@ test: check
 check: lint types
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/codespell README.md CHANGELOG.md LOG.md docs src benchmarks
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/codespell README.md CHANGELOG.md LOG.md docs src benchmarks examples
 
 types: $(VENV)/.installed
 	$(BIN)/mypy

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 from pathlib import Path
 from types import ModuleType
@@ -78,7 +79,8 @@ def test_no_command_escapes() -> None:
         for path in folder.parent.rglob("*.py")
         if "ArgumentParser(" in path.read_text(encoding="utf-8")
     )
-    assert parsing == ["cli/main.py"]
+    # The phrasebook's two are for its makers (`python -m`), no part of the product's command line.
+    assert parsing == ["cli/main.py", "phrasebook/make_tiny.py", "phrasebook/show.py"]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
@@ -105,11 +107,11 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         main(["--help"])
     assert exit_.value.code == 0
     shown = capsys.readouterr().out
-    assert [name for name in NAMES if f"\n    {name} " not in shown] == []
+    assert [name for name in NAMES if not re.search(rf"^    {name}\b", shown, re.MULTILINE)] == []
     assert "example: hexapla run quickstart" in shown
 
 
-@pytest.mark.parametrize("arguments", [[], ["rnu"], ["run"], ["run", "x", "--ouut", "y"], ["plan", "x", "--json=1"]])
+@pytest.mark.parametrize("arguments", [[], ["rnu"], ["run"], ["run", "x", "--ouut", "y"], ["run", "x", "--ou", "y"], ["plan", "x", "--json=1"]])
 def test_what_does_not_parse_is_the_users_fault(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(arguments)

@@ -5,10 +5,13 @@ Sentences are made of words and numbers, different in training and test; the bas
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from hexapla.cli.main import main
@@ -83,3 +86,38 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def run(recipe: Path, out: Path, *more: str) -> None:
     """`hexapla run`, which must succeed."""
     assert main(["run", str(recipe), "--out", str(out), *more]) == 0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that went through: its recipe's file, its folder, and the base."""
+
+    recipe: Path
+    out: Path
+    base: Path
+
+    def copied(self, out: Path) -> Finished:
+        """The same in another folder, for a test that changes something."""
+        shutil.copytree(self.out, out, symlinks=True)
+        return Finished(self.recipe, out, self.base)
+
+    def pool(self, name: str) -> Path:
+        """The folder of a pool."""
+        return self.out / "pools" / name
+
+    def artifacts(self) -> dict[str, bytes]:
+        """Every file of every finished stage."""
+        return files_of(self.out / "artifacts")
+
+
+_finished: list[Finished] = []
+
+
+def finished_run(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Finished:
+    """A finished run of the small recipe, made once a session; tests leave it as it is, or copy it."""
+    if not _finished:
+        folder = tmp_path_factory.mktemp("finished")
+        recipe = write_recipe(folder, base)
+        run(recipe, folder / "out")
+        _finished.append(Finished(recipe, folder / "out", base))
+    return _finished[0]

@@ -23,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="hexapla",
         description="Turn an open language model into a translator between many languages.",
         epilog="example: hexapla run quickstart",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"hexapla {hexapla.__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
             description=summary,
             epilog=f"example: {command.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # a new option must not break a command that abbreviates an old one
         )
         command.add_arguments(subparser)
         subparser.set_defaults(execute=command.execute)

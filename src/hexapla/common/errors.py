@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -35,7 +36,8 @@ class UserError(HexaplaError):
     def paragraph(self) -> str:
         """The whole message as one paragraph of prose, as the command line prints it."""
         text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text} {self.hint}" if self.hint else text
+        # Libraries' messages, which `what` may quote, come in several lines.
+        return re.sub(r"\s*\n\s*", " ", f"{text} {self.hint}" if self.hint else text)
 
 
 class CorruptArtifactError(UserError):

@@ -7,7 +7,6 @@ Torch and transformers are imported inside the functions: planning and checking 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,12 +84,13 @@ def load_config(base: Base) -> PretrainedConfig:
     Raises:
         UserError: nothing is found there, or it is no causal language model.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     try:
         config = AutoConfig.from_pretrained(base.location, revision=base.revision or "main")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise _not_loadable(base, "configuration", error) from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UserError(f"The base {base.id!r} is no causal language model ({config.model_type}).", where="base")
@@ -111,16 +111,19 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     """The base's tokenizer.
 
     Raises:
-        UserError: it is missing, has no character offsets (a slow tokenizer), or no end-of-sequence token.
+        UserError: it is missing or empty, has no character offsets (a slow tokenizer), or no end-of-sequence token.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.location, revision=base.revision or "main")
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise _not_loadable(base, "tokenizer", error) from error
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer of {base.id!r} gives no character offsets; a fast one is needed.", where="base")
+    if not tokenizer("a", add_special_tokens=False)["input_ids"]:  # transformers makes an empty one of nothing
+        raise _not_loadable(base, "tokenizer", UserError("it has no vocabulary, its files are missing."))
     if tokenizer.eos_token_id is None:
         raise UserError(f"The tokenizer of {base.id!r} has no end-of-sequence token.", where="base")
     return tokenizer
@@ -132,18 +135,21 @@ def load_model(base: Base, *, dtype: torch.dtype, device: torch.device) -> PreTr
     Only safetensors weights are read: a pickle can run code.
 
     Raises:
-        UserError: the weights are missing, damaged or not in safetensors.
+        UserError: the weights are missing, damaged, not in safetensors, or not those that config.json describes.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     load_config(base)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            base.location, revision=base.revision or "main", dtype=dtype, use_safetensors=True
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            base.location, revision=base.revision or "main", dtype=dtype, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _not_loadable(base, "weights", error) from error
+    if missing := sorted(loading["missing_keys"]):  # transformers would go on with random numbers
+        found = UserError(f"{len(missing)} tensors of the model are not among them, such as {missing[0]}.")
+        raise _not_loadable(base, "weights", found)
     model.requires_grad_(False)
     return model.to(device).eval()
 

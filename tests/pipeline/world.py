@@ -83,6 +83,17 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def results(out: Path) -> dict[str, bytes]:
+    """Adapters, pools, scores and hypotheses of a run by readable names; no manifests."""
+    return {
+        f"{kind}/{folder.name}/{name}": content
+        for kind in ("pools", "scores")
+        for folder in sorted((out / kind).iterdir())
+        for name, content in files_of(folder).items()
+        if name != "artifact.json"
+    }
+
+
 def run(recipe: Path, out: Path, *more: str) -> None:
     """`hexapla run`, which must succeed."""
     assert main(["run", str(recipe), "--out", str(out), *more]) == 0

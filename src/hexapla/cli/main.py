@@ -9,12 +9,29 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Any
 
 import hexapla
 from hexapla.cli import check, doctor, evaluate, languages, merge, plan, recipes, run, score, translate
 from hexapla.common.errors import HexaplaError, UserError
 
 COMMANDS = (run, plan, check, translate, evaluate, merge, score, languages, recipes, doctor)
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """Lets an optional positional argument stand behind options: `translate POOL --from en --to de FILE`."""
+
+    _parsing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As the base class, with positional arguments and options in any order."""
+        if self._parsing:  # the base class's intermixed parsing calls this method again
+            return super().parse_known_args(args, namespace)
+        self._parsing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._parsing = False
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"hexapla {hexapla.__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_CommandParser)
     for command in COMMANDS:
         summary = (command.__doc__ or "").splitlines()[0]
         name = command.__name__.rsplit(".", 1)[-1]

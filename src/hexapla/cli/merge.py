@@ -44,8 +44,8 @@ def execute(options: argparse.Namespace) -> None:
         spec = MergeSpec.model_validate(section)
     except ValidationError as error:
         raise validation_message(error, MergeSpec, "merge") from error
-    if options.out.exists() and any(options.out.iterdir()):
-        raise UserError("This folder is not empty.", where=str(options.out), hint="Give a new folder with --out.")
+    if options.out.exists() and not (options.out.is_dir() and not any(options.out.iterdir())):
+        raise UserError("This is no empty folder.", where=str(options.out), hint="Give a new folder with --out.")
     merged = merge_pool(Pool.load(options.pool), spec, options.out, name=options.out.name, seed=options.seed)
     print(merge_report(merged))
     print(f"pool    {options.out} ({len(merged.adapters)} adapters, {merged.num_parameters:,} parameters)")

@@ -39,14 +39,17 @@ def digest_file(path: Path) -> str:
 
 @contextlib.contextmanager
 def explain_os_errors(path: Path) -> Iterator[None]:
-    """Turn the disk's refusals (full, read-only, no permission) into a `UserError` naming the path."""
+    """Turn the disk's refusals (full, read-only, no permission, no such place) into a `UserError` naming the path."""
     try:
         yield
     except OSError as error:
         reasons = {
             errno.ENOSPC: "The disk is full.",
             errno.EDQUOT: "The disk quota is used up.",
+            errno.EFBIG: "A file would be too large for the file system or for the limit on file sizes (ulimit -f).",
             errno.EROFS: "The file system is read-only.",
+            errno.ENOTDIR: "A part of this path is a file, not a folder.",
+            errno.ENAMETOOLONG: "This path is too long.",
             errno.EACCES: "Permission denied.",
             errno.EPERM: "Permission denied.",
         }

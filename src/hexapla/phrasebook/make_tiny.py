@@ -1,8 +1,9 @@
 """Make `builtin:tiny`: a Qwen3-architecture model of a few million parameters with its own tokenizer.
 
-It is pre-trained on single phrasebook sentences in every language and, for a small share of rows, on sentence pairs
-written as in LMT's continued pre-training (arXiv 2511.07003): `<en2de> SOURCE <de> TARGET`. Only the split `pretrain`
-is read, so nothing that post-training or tests use has been seen. The settings are `tiny.yaml` beside this file.
+First it is pre-trained on single phrasebook sentences in every language, with a few sentence pairs, then continued on
+more pairs of the same rows, written as in LMT's continued pre-training (arXiv 2511.07003): `<en2de> SOURCE <de> TARGET`.
+Only the split `pretrain` is read, so nothing that post-training or tests use has been seen, and no instruction is. The
+settings are `tiny.yaml` beside this file.
 
     python -m hexapla.phrasebook.make_tiny FOLDER
 """
@@ -14,6 +15,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +25,25 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from hexapla import languages, prompts
-from hexapla.common.artifacts import canonical_json, digest_of, write_json
+from hexapla.common.artifacts import digest_of, write_json
 from hexapla.common.seeds import derive_seed, stable_order, uniform
 from hexapla.languages import Direction
 from hexapla.phrasebook.corpus import PhrasebookRow, rows
+from hexapla.phrasebook.language import codes as phrasebook_codes
 
 HUB = "en"
 END = "<|endoftext|>"
 # Words with their leading space, marks (Devanagari vowels) with their letter; digits one by one; punctuation alone.
 _WORDS = r"\s?[\p{L}\p{M}]+|\p{N}|\s?[^\s\p{L}\p{M}\p{N}]+|\s+"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text to learn, behind a context that is read but not learned."""
+
+    id: str
+    context: str
+    text: str
 
 
 def load_settings() -> dict[str, Any]:
@@ -40,25 +52,30 @@ def load_settings() -> dict[str, Any]:
     return settings
 
 
-def pretraining_texts(settings: dict[str, Any]) -> list[tuple[str, str]]:
-    """(id, text) of every document: single sentences, and bitext for a hash-chosen share of the rows."""
-    seed, share = settings["seed"], settings["training"]["bitext_share"]
+def phase_documents(phase: dict[str, Any], seed: int) -> list[Document]:
+    """The documents of one phase: single sentences, and pairs, of hash-chosen shares of the rows."""
     documents = []
     for row in rows("pretrain"):
-        documents += [(f"{row.id} {code}", text) for code, text in row.texts.items()]
         documents += [
-            (f"{row.id} {direction}", bitext(row, direction))
+            Document(f"{row.id} {code}", "", text)
+            for code, text in row.texts.items()
+            if uniform(seed, "monolingual", row.id, code) < phase["monolingual_share"]
+        ]
+        documents += [
+            bitext(row, direction, phase["pairs_learn"])
             for direction in _hub_directions(row)
-            if uniform(seed, "bitext", row.id, str(direction)) < share
+            if uniform(seed, "bitext", row.id, str(direction)) < phase["bitext_share"]
         ]
     return documents
 
 
-def bitext(row: PhrasebookRow, direction: Direction) -> str:
-    """A sentence pair in the form of LMT's continued pre-training."""
+def bitext(row: PhrasebookRow, direction: Direction, learn: str) -> Document:
+    """A sentence pair as in LMT's continued pre-training, learned as a whole (`text`) or from its `target` on."""
     template = prompts.get_template("lmt-cpt")
-    prompt = prompts.render(template, direction, row.texts[direction.source])
-    return prompt.text + template.separator + row.texts[direction.target]
+    prompt = prompts.render(template, direction, row.texts[direction.source]).text
+    target = template.separator + row.texts[direction.target]
+    identity = f"{row.id} {direction}"
+    return Document(identity, prompt, target) if learn == "target" else Document(identity, "", prompt + target)
 
 
 def _hub_directions(row: PhrasebookRow) -> Iterator[Direction]:
@@ -68,10 +85,14 @@ def _hub_directions(row: PhrasebookRow) -> Iterator[Direction]:
             yield Direction(HUB, code)
 
 
-def make_tokenizer(documents: list[tuple[str, str]], settings: dict[str, Any]) -> PreTrainedTokenizerFast:
+def make_tokenizer(documents: list[Document], settings: dict[str, Any]) -> PreTrainedTokenizerFast:
     """A byte-level BPE over the documents and the words of the prompts; any text comes back unchanged."""
-    words = [template.text for template in prompts.TEMPLATES.values()]
-    words += [language.name for language in languages.all_languages() if language.dat or language.lmt]
+    # What every prompt repeats should cost few tokens: the templates are shown without a source.
+    template = prompts.get_template("alma")
+    codes = [code for code in phrasebook_codes() if code != HUB]
+    frames = [prompts.render(template, Direction(HUB, code), "").text for code in codes]
+    frames += [prompts.render(template, Direction(code, HUB), "").text for code in codes]
+    names = [language.name for language in languages.all_languages() if language.dat or language.lmt]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -86,7 +107,7 @@ def make_tokenizer(documents: list[tuple[str, str]], settings: dict[str, Any]) -
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([text for _, text in documents] + words * 200, trainer)
+    tokenizer.train_from_iterator([document.text for document in documents] + frames * 50 + names * 50, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
 
 
@@ -110,20 +131,24 @@ def make_model(settings: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> 
     return Qwen3ForCausalLM(config)
 
 
-def pack(documents: list[tuple[str, str]], tokenizer: PreTrainedTokenizerFast, length: int) -> list[torch.Tensor]:
-    """Documents of about equal length side by side: [documents, tokens] blocks, right-padded, at most `length` wide."""
-    encoded = [[*ids, tokenizer.eos_token_id] for ids in tokenizer([text for _, text in documents])["input_ids"]]
-    return [torch.tensor(ids[:length]) for ids in encoded]
+def encode(documents: list[Document], tokenizer: PreTrainedTokenizerFast) -> list[tuple[torch.Tensor, int]]:
+    """Token ids of every document with its end, and how many of them are context."""
+    contexts = tokenizer([document.context for document in documents])["input_ids"]
+    texts = tokenizer([document.text for document in documents])["input_ids"]
+    return [
+        (torch.tensor([*context, *text, tokenizer.eos_token_id]), len(context))
+        for context, text in zip(contexts, texts, strict=True)
+    ]
 
 
-def batches(order: list[int], encoded: list[torch.Tensor], budget: int, seed: int) -> list[list[int]]:
+def batches(order: list[int], lengths: list[int], budget: int, seed: int) -> list[list[int]]:
     """Batches of at most `budget` tokens with padding; lengths are sorted within windows, batches then shuffled."""
     window = 4096
     found: list[list[int]] = []
     for start in range(0, len(order), window):
         current: list[int] = []
-        for index in sorted(order[start : start + window], key=lambda i: len(encoded[i])):
-            if current and (len(current) + 1) * len(encoded[index]) > budget:
+        for index in sorted(order[start : start + window], key=lambda i: lengths[i]):
+            if current and (len(current) + 1) * lengths[index] > budget:
                 found.append(current)
                 current = []
             current.append(index)
@@ -134,43 +159,42 @@ def batches(order: list[int], encoded: list[torch.Tensor], budget: int, seed: in
 def train(
     model: Qwen3ForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    documents: list[tuple[str, str]],
-    settings: dict[str, Any],
+    documents: list[Document],
+    phase: dict[str, Any],
+    seed: int,
 ) -> list[dict[str, float]]:
-    """Next-token training over all documents; returns one log record per hundred steps."""
-    options, seed = settings["training"], settings["seed"]
-    encoded = pack(documents, tokenizer, options["sequence_tokens"])
-    ids = [document_id for document_id, _ in documents]
+    """Next-token training over the documents of one phase; returns one log record per hundred steps."""
+    encoded = encode(documents, tokenizer)
+    lengths = [len(tokens) for tokens, _ in encoded]
+    ids = [document.id for document in documents]
     schedule = [
         batch
-        for epoch in range(options["passes"])
+        for epoch in range(phase["passes"])
         for batch in batches(
             stable_order(seed, ids, "pretrain", epoch),
-            encoded,
-            options["batch_tokens"],
+            lengths,
+            phase["batch_tokens"],
             derive_seed(seed, "epoch", epoch),
         )
     ]
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": options["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=options["lr"], betas=(0.9, 0.98), fused=True)
-    warmup = max(1, round(options["warmup"] * len(schedule)))
+    groups = [{"params": decayed, "weight_decay": phase["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=phase["lr"], betas=(0.9, 0.98), fused=True)
+    warmup = max(1, round(phase["warmup"] * len(schedule)))
     log, losses, start, num_tokens = [], [], time.monotonic(), 0
     model.train()
     for step, batch in enumerate(schedule):
         rate = min((step + 1) / warmup, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / len(schedule))))
         for group in optimizer.param_groups:
-            group["lr"] = options["lr"] * rate
-        tokens = torch.nn.utils.rnn.pad_sequence([encoded[i] for i in batch], batch_first=True, padding_value=-100)
-        real = tokens != -100
-        loss = model(input_ids=tokens.clamp_min(0), attention_mask=real.long(), labels=tokens, use_cache=False).loss
+            group["lr"] = phase["lr"] * rate
+        loss = batch_loss(model, [encoded[i] for i in batch])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-        num_tokens += int(real.sum())
+        num_tokens += sum(lengths[i] for i in batch)
         if (step + 1) % 100 == 0 or step + 1 == len(schedule):
             seconds = time.monotonic() - start
             record = {"step": step + 1, "loss": round(sum(losses) / len(losses), 4)}
@@ -180,28 +204,44 @@ def train(
     return log
 
 
+def batch_loss(model: Qwen3ForCausalLM, batch: list[tuple[torch.Tensor, int]]) -> torch.Tensor:
+    """Mean cross-entropy of the learned tokens; logits are made for these only.
+
+    Padding is on the right and not learned, so causal attention needs no mask.
+    """
+    tokens_BT = torch.nn.utils.rnn.pad_sequence([tokens for tokens, _ in batch], batch_first=True)
+    learned_BT = torch.zeros_like(tokens_BT, dtype=torch.bool)
+    for row, (tokens, num_context) in enumerate(batch):
+        learned_BT[row, num_context : len(tokens)] = True
+    learned_BT[:, 0] = False  # nothing predicts the first token
+    states_BTD = model.model(input_ids=tokens_BT, use_cache=False).last_hidden_state
+    logits_NV = model.lm_head(states_BTD[:, :-1][learned_BT[:, 1:]])
+    return torch.nn.functional.cross_entropy(logits_NV, tokens_BT[learned_BT])
+
+
 def main() -> None:
     """Make the model in the folder named on the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder
     settings = load_settings()
-    documents = pretraining_texts(settings)
-    tokenizer = make_tokenizer(documents, settings)
+    seed, phases = settings["seed"], settings["phases"]
+    tokenizer = make_tokenizer(phase_documents(phases[0], seed), settings)
     model = make_model(settings, tokenizer)
-    log = train(model, tokenizer, documents, settings)
+    records = []
+    for phase in phases:
+        documents = phase_documents(phase, seed)
+        log = train(model, tokenizer, documents, phase, seed)
+        # Every phase leaves weights as they are saved, so that the next could also start from a file.
+        model.to(torch.bfloat16).to(torch.float32)
+        digest = digest_of([[document.id, document.context, document.text] for document in documents])
+        records.append({"documents": len(documents), "documents_digest": digest, "log": log})
     model.eval().to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     write_json(
         folder / "training.json",
-        {
-            "settings": settings,
-            "documents": len(documents),
-            "documents_digest": digest_of(canonical_json(documents)),
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "torch": torch.__version__,
-            "log": log,
-        },
+        {"settings": settings, "parameters": parameters, "torch": torch.__version__, "phases": records},
     )
 
 

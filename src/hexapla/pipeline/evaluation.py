@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hexapla.base import Base
 from hexapla.common.artifacts import digest_of
+from hexapla.common.errors import UserError
 from hexapla.common.spec import validation_message
 from hexapla.data.readers import CorpusSpec
 from hexapla.data.readers.base import Reader
@@ -53,7 +54,13 @@ def evaluate_corpora(folder: Path, request: Evaluation, out: Path | None, *, bas
     for direction in spec.directions or ():
         pool.route(direction)
     require_metrics(spec, layout)
-    tests = {reader.corpus: read_corpus_rows(reader, layout.languages) for reader in map(parse_corpus, request.corpora)}
+    tests: dict[str, list[Row]] = {}
+    for reader in map(parse_corpus, request.corpora):
+        if reader.corpus in tests:
+            raise UserError(
+                f"Two corpora are called {reader.corpus!r}.", where="--data", hint="Name one of them: name=other."
+            )
+        tests[reader.corpus] = read_corpus_rows(reader, layout.languages)
     key = {
         "pool": pool.digest,
         "tests": {name: digest_of([row.to_record() for row in rows]) for name, rows in tests.items()},
@@ -73,10 +80,14 @@ def parse_corpus(words: str) -> Reader:
     """A corpus given as `reader=ntrex path=corpora/ntrex rows=0:100`.
 
     Raises:
-        UserError: a word without `=`, an unknown reader or key.
+        UserError: a quote that is not closed, a word without `=`, an unknown reader or key.
     """
     section: dict[str, Any] = {}
-    for word in shlex.split(words):
+    try:
+        parts = shlex.split(words)
+    except ValueError as error:
+        raise UserError("A quote in this text is never closed.", where=f"--data {words!r}") from error
+    for word in parts:
         apply_override(section, word)
     adapter: TypeAdapter[Any] = TypeAdapter(CorpusSpec)
     try:

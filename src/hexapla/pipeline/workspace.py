@@ -44,7 +44,12 @@ class Workspace:
             UserError: another run is using it, or it cannot be written.
         """
         with explain_os_errors(out):
-            out.mkdir(parents=True, exist_ok=True)
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, FileNotFoundError) as error:
+                raise UserError(
+                    "No folder can be made here.", where=str(out), hint="Choose another one with --out."
+                ) from error
             lock = (out / ".lock").open("w")
         try:
             try:
@@ -76,11 +81,11 @@ class Workspace:
                 folder for work in progress, removed afterwards.
         """
         folder = self.location(kind, name, key)
+        work = self.work(folder)
         if not is_complete(folder):
-            work = self.work(folder)
             with new_artifact(folder, manifest(kind, name, key)) as aside:
                 build(aside, work)
-            shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)  # also what a kill right after the last rename left
         return folder
 
     def link(self, kind: str, name: str, artifact: Path) -> Path:

@@ -161,6 +161,17 @@ def existing(path: Path) -> Path:
     return next((found for ending in COMPRESSIONS if (found := Path(f"{path}{ending}")).is_file()), path)
 
 
+def require_file(path: Path) -> None:
+    """As `require`, and it must be a file.
+
+    Raises:
+        UserError: it does not exist or is a folder.
+    """
+    require(path)
+    if path.is_dir():
+        raise UserError("This is a folder, a file is needed.", where=str(path))
+
+
 def require(path: Path) -> None:
     """Refuse a path that does not exist, saying what the current folder is.
 

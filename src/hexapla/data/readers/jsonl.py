@@ -12,7 +12,7 @@ from pydantic import Field
 from hexapla.common.errors import UserError
 from hexapla.common.textfiles import open_binary, read_lines
 from hexapla.data.layouts import Layout
-from hexapla.data.readers.base import PathReader, existing, require
+from hexapla.data.readers.base import PathReader, existing, require_file
 from hexapla.data.records import Flaw, Reason, Record
 
 
@@ -43,7 +43,7 @@ class JsonlReader(PathReader):
 
     def files(self, languages: tuple[str, ...]) -> tuple[Path, ...]:
         """The file."""
-        require(existing(self.path))
+        require_file(existing(self.path))
         return (existing(self.path),)
 
 

@@ -31,7 +31,7 @@ class PhrasebookReader(Reader):
         from hexapla.phrasebook import corpus
 
         for number, row in enumerate(corpus.rows(self.split, self.wanted(languages), self.seed), 1):
-            yield Record(number, row.texts, row.id, f"{row.domain}.{row.frame}")
+            yield Record(number, row.texts, row.id.removeprefix("phrasebook:"), f"{row.domain}.{row.frame}")
 
     def fingerprint(self) -> dict[str, str]:
         """Digest of the phrasebook's code and tables, which decide its rows."""

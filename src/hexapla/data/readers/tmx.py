@@ -15,7 +15,7 @@ from pydantic import Field
 from hexapla.common.errors import UserError
 from hexapla.common.textfiles import open_binary
 from hexapla.data.codes import find_code
-from hexapla.data.readers.base import PathReader, existing, require
+from hexapla.data.readers.base import PathReader, existing, require_file
 from hexapla.data.records import Flaw, Reason, Record
 
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -58,7 +58,7 @@ class TmxReader(PathReader):
 
     def files(self, languages: tuple[str, ...]) -> tuple[Path, ...]:
         """The file."""
-        require(existing(self.path))
+        require_file(existing(self.path))
         return (existing(self.path),)
 
     def _spellings(self) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ from pydantic import Field
 from hexapla.common.errors import UserError, nearest
 from hexapla.common.textfiles import open_binary, read_lines
 from hexapla.data.codes import match_spellings
-from hexapla.data.readers.base import PathReader, existing, require
+from hexapla.data.readers.base import PathReader, existing, require_file
 from hexapla.data.records import Flaw, Reason, Record
 
 MAX_FIELD_CHARACTERS = 131_072
@@ -52,7 +52,7 @@ class TsvReader(PathReader):
 
     def files(self, languages: tuple[str, ...]) -> tuple[Path, ...]:
         """The table."""
-        require(self._file())
+        require_file(self._file())
         return (self._file(),)
 
     def _file(self) -> Path:

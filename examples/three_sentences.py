@@ -1,6 +1,6 @@
 """Translate three sentences with the pool that `hexapla run quickstart` made, through the library.
 
-    python examples/three_sentences.py runs/quickstart/pools/direction-aware
+python examples/three_sentences.py runs/quickstart/pools/direction-aware
 """
 
 import sys

@@ -6,8 +6,10 @@ Torch and transformers are imported inside the functions: planning and checking 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,9 +144,14 @@ def load_model(base: Base, *, dtype: torch.dtype, device: torch.device) -> PreTr
 
     load_config(base)
     try:
-        model, loading = AutoModelForCausalLM.from_pretrained(
-            base.location, revision=base.revision or "main", dtype=dtype, use_safetensors=True, output_loading_info=True
-        )
+        with _no_progress_bar():
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                base.location,
+                revision=base.revision or "main",
+                dtype=dtype,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _not_loadable(base, "weights", error) from error
     if missing := sorted(loading["missing_keys"]):  # transformers would go on with random numbers
@@ -232,6 +239,20 @@ def _hub_commit(base: Base) -> str:
     """`id@commit` of a hub model from the local cache (files arrive there when the model is first loaded)."""
     config: Any = load_config(base)
     return f"{base.id}@{getattr(config, '_commit_hash', None) or base.revision or 'main'}"
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Without transformers' bar for loading weights, which would stand in our own output."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _not_loadable(base: Base, part: str, error: Exception) -> UserError:

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from hexapla.common.artifacts import explain_os_errors
+
 
 class EventLog:
     """Appends machine-readable events (`{"time": ..., "event": ..., ...}`) to a JSONL file."""
@@ -26,7 +28,7 @@ class EventLog:
         if self.path is None:
             return
         record = {"time": round(time.time(), 3), "event": event, **fields}
-        with self.path.open("a", encoding="utf-8") as file:
+        with explain_os_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 

@@ -254,8 +254,17 @@ class _Run:
         recipe = self.recipe
         evaluate = recipe.evaluate.resolved()
         del evaluate["baseline"]  # decides whether the base has scores at all, not what they are
+        described = pool.description
         return {
-            "pool": pool.digest,
+            # Not the pool's digest: its provenance says more than what the translations depend on.
+            "pool": digest_of(
+                {
+                    "base": described.base_fingerprint,
+                    "template": described.template_hash,
+                    "routes": {str(direction): route for direction, route in described.routes.items()},
+                    "adapters": {name: [a.weights_digest, a.config_digest] for name, a in pool.adapters.items()},
+                }
+            ),
             "tests": {name: digest_of([row.to_record() for row in rows]) for name, rows in corpus.tests.items()},
             "evaluate": evaluate,
             "translate": recipe.translate.resolved(),

@@ -63,7 +63,7 @@ def test_overrides_reach_maps_and_lists(tmp_path: Path) -> None:
     assert recipe.data.train[0].name == "other"
     assert recipe.merge is not None
     assert recipe.merge.density == 0.5
-    assert recipe.languages == ("en", "de")
+    assert recipe.languages == ("en", "de", "nl")
 
 
 def test_the_resolved_recipe_is_a_recipe() -> None:

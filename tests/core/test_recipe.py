@@ -55,8 +55,8 @@ def test_overrides_reach_maps_and_lists(tmp_path: Path) -> None:
             "train.lora.rank=4",
             "data.train.0.name=other",
             "merge.density=0.5",
-            "languages=[en, de]",
-            "groups.germanic=[de]",
+            "languages=[en, de, nl]",
+            "groups.germanic=[de, nl]",
         ],
     )
     assert recipe.train.lora.rank == 4

@@ -161,6 +161,29 @@ def load_model(base: Base, *, dtype: torch.dtype, device: torch.device) -> PreTr
     return model.to(device).eval()
 
 
+def choose_device(device: torch.device | str | None = None) -> torch.device:
+    """The device asked for, or else the first GPU, or else the CPU."""
+    import torch
+
+    return torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The base's dtype for a `precision` of auto, fp32 or bf16; auto is bf16 on a GPU that has it.
+
+    Raises:
+        UserError: bf16 is asked of a GPU that does not have it.
+    """
+    import torch
+
+    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    if precision == "bf16" and not has_bf16:
+        raise UserError("This GPU has no bf16.", where="precision", hint="Set it to fp32 or auto.")
+    if precision == "bf16" or (precision == "auto" and device.type == "cuda" and has_bf16):
+        return torch.bfloat16
+    return torch.float32
+
+
 def fingerprint(base: Base) -> str:
     """Identity of the base's weights, cheap enough to take at every load.
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hexapla.adapter import read_adapter
-from hexapla.base import Base, load_model, load_tokenizer
+from hexapla.base import Base, choose_dtype, load_model, load_tokenizer
 from hexapla.common.errors import UserError
 from hexapla.common.progress import EventLog
 from hexapla.plan import Job
@@ -21,7 +21,7 @@ from hexapla.train.batching import collate
 from hexapla.train.lora import initial_a
 from hexapla.train.loss import target_loss_sum
 from hexapla.train.spec import LoraSpec, OptimizerSpec
-from hexapla.train.stage import AdapterTrainer, TrainResult, resolve_precision
+from hexapla.train.stage import AdapterTrainer, TrainResult
 from tests.train.material import DE_EN, EN_DE, JOB, adapter_bytes, examples, train_spec, trainer
 from tests.train.test_encoding import CHAT
 
@@ -282,9 +282,9 @@ def test_a_gradient_that_is_not_finite_keeps_the_state_whose_loss_was_seen(llama
 
 def test_precision() -> None:
     cpu = torch.device("cpu")
-    assert resolve_precision("auto", cpu) == torch.float32
-    assert resolve_precision("bf16", cpu) == torch.bfloat16
-    assert resolve_precision("fp32", cpu) == torch.float32
+    assert choose_dtype("auto", cpu) == torch.float32
+    assert choose_dtype("bf16", cpu) == torch.bfloat16
+    assert choose_dtype("fp32", cpu) == torch.float32
 
 
 def test_bf16_keeps_the_adapter_in_fp32(qwen3_base: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hexapla import languages
 from hexapla.common.errors import UserError
-from hexapla.common.textfiles import read_lines
+from hexapla.common.textfiles import read_valid_lines
 from hexapla.evaluate.metrics import METRICS, make_metric
 
 
@@ -69,11 +69,7 @@ def score_files(
 
 
 def _lines(path: Path) -> list[str]:
-    lines = []
-    for number, line in enumerate(read_lines(path), start=1):
-        if line is None:
-            raise UserError("This line is not valid UTF-8.", where=f"{path}:{number}")
-        lines.append(line)
+    lines = list(read_valid_lines(path))
     if not lines:
         raise UserError("This file is empty.", where=str(path))
     return lines

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from hexapla.adapter import write_adapter
-from hexapla.base import Base, fingerprint, load_model, load_tokenizer
+from hexapla.base import Base, choose_device, choose_dtype, fingerprint, load_model, load_tokenizer
 from hexapla.common.artifacts import digest_of, read_json, write_json, write_jsonl
 from hexapla.common.errors import UserError
 from hexapla.common.progress import EventLog
@@ -85,12 +85,10 @@ class AdapterTrainer:
     def __init__(
         self, base: Base, template: Template, spec: TrainSpec, seed: int, device: torch.device | str | None = None
     ) -> None:
-        import torch
 
         self._base, self._template, self._spec, self._seed = base, template, spec, seed
-        chosen = device if device is not None else ("cuda" if torch.cuda.is_available() else "cpu")
-        self._device = torch.device(chosen)
-        dtype = resolve_precision(spec.precision, self._device)
+        self._device = choose_device(device)
+        dtype = choose_dtype(spec.precision, self._device)
         self._tokenizer = load_tokenizer(base)
         self._template_hash = template_hash(template, self._tokenizer)
         self._fingerprint = fingerprint(base)
@@ -199,22 +197,6 @@ class AdapterTrainer:
         write_adapter(folder, self._engine.layers.to_adapter(self._settings), card=card)
         write_jsonl(folder / LOG_FILE, [asdict(record) for record in outcome.records])
         write_json(folder / SUMMARY_FILE, asdict(result))
-
-
-def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The base's dtype on `device`.
-
-    Raises:
-        UserError: bf16 is asked of a GPU that does not have it.
-    """
-    import torch
-
-    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
-    if precision == "bf16" and not has_bf16:
-        raise UserError("This GPU has no bf16.", where="train.precision", hint="Set it to fp32 or auto.")
-    if precision == "bf16" or (precision == "auto" and device.type == "cuda" and has_bf16):
-        return torch.bfloat16
-    return torch.float32
 
 
 def _story(divergence: StepRecord, records: list[StepRecord], kept_steps: int) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hexapla.adapter import LoraAdapter
-from hexapla.base import Base, load_model, load_tokenizer
+from hexapla.base import Base, choose_device, choose_dtype, load_model, load_tokenizer
 from hexapla.common.errors import UserError
 from hexapla.translate.engines.cache import RowCache
 from hexapla.translate.engines.endings import token_kinds
@@ -46,9 +46,9 @@ class TorchEngine:
         device: torch.device | str | None = None,
     ) -> None:
         self.base = base
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = choose_device(device)
         self.tokenizer = load_tokenizer(base)
-        self.model: PreTrainedModel = load_model(base, dtype=_dtype(precision, self.device), device=self.device)
+        self.model: PreTrainedModel = load_model(base, dtype=choose_dtype(precision, self.device), device=self.device)
         config = self.model.config.get_text_config(decoder=True)
         if others := set(getattr(config, "layer_types", None) or ()) - _ATTENTION_KINDS:
             raise UserError(
@@ -171,9 +171,3 @@ class _Batch:
             logits_to_keep=1,
         )
         return result.logits[:, -1].float()
-
-
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if precision == "bf16" else torch.float32

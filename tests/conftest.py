@@ -1,4 +1,4 @@
-"""Fixtures that tests of several domains share: tiny random bases, made once a session."""
+"""Fixtures that tests of several domains share: tiny random bases and a finished run, made once a session."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.world import Finished, finished_run
 from tests.tiny_models import tiny_base
 
 
@@ -30,3 +31,15 @@ def llama_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gemma_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Gemma with random weights and its tokenizer."""
     return tiny_base(tmp_path_factory, "gemma")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, qwen3_base: Path) -> Finished:
+    """A finished run of the command line, to look at."""
+    return finished_run(tmp_path_factory, qwen3_base)
+
+
+@pytest.fixture
+def copied(finished: Finished, tmp_path: Path) -> Finished:
+    """A copy of a finished run, to change."""
+    return finished.copied(tmp_path / "copied")

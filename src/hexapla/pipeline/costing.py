@@ -12,13 +12,12 @@ from hexapla.common.errors import UserError
 from hexapla.data.examples import Example, make_examples
 from hexapla.data.rows import Row
 from hexapla.data.stage import read_training_rows
+from hexapla.evaluate.comparison import MISSING, parameter_count
 from hexapla.languages import Direction
 from hexapla.merge.sets import merge_sets
 from hexapla.plan import Job, Side
 from hexapla.recipe import Recipe
 from hexapla.train.cost import TrainingCost, estimate_tokens
-
-MISSING = "—"
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Costing:
         from tabulate import tabulate
 
         pools = tabulate(
-            [[pool.name, pool.num_adapters, _count(pool.num_parameters)] for pool in self.pools],
+            [[pool.name, pool.num_adapters, parameter_count(pool.num_parameters)] for pool in self.pools],
             headers=["pool", "adapters", "parameters"],
             disable_numparse=True,
             colalign=("left", "right", "right"),
@@ -125,10 +124,10 @@ class Costing:
         total = MISSING if None in flops else f"{sum(value for value in flops if value is not None):.2e}"
         facts = [
             ("recipe", self.recipe.name),
-            ("base", f"{self.recipe.base}, {_count(self.num_base_parameters)} parameters"),
+            ("base", f"{self.recipe.base}, {parameter_count(self.num_base_parameters)} parameters"),
             ("languages", f"{len(layout.languages)} with hubs {', '.join(layout.hubs)}, {len(layout.groups)} groups"),
             ("directions", f"{len(layout.directions)} ({by_side})"),
-            ("to train", f"{len(self.jobs)} adapters of {_count(self.num_adapter_parameters)} parameters"),
+            ("to train", f"{len(self.jobs)} adapters of {parameter_count(self.num_adapter_parameters)} parameters"),
             ("training", f"{total} FLOPs (estimate: 4 a base weight and token, 6 an adapter weight)"),
             ("memory", f"{self.memory_bytes / 2**30:.1f} GiB at the peak of training (estimate)"),
         ]
@@ -177,13 +176,6 @@ def _job_cost(job: Job, rows: list[Row] | None, cost: TrainingCost, epochs: int)
 def _directions(job: Job) -> str:
     shown = " ".join(map(str, job.directions[:3]))
     return shown if len(job.directions) <= 3 else f"{shown} … ({len(job.directions)})"
-
-
-def _count(number: int) -> str:
-    for unit, size in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if number >= size:
-            return f"{number / size:.{2 if unit == 'B' else 1}f} {unit}"
-    return str(number)
 
 
 def _or_missing(number: int | None) -> str:

@@ -66,7 +66,7 @@ class Workspace:
 
     def location(self, kind: str, name: str, key: dict[str, Any]) -> Path:
         """The folder of a stage's artifact, finished or not."""
-        return self.out / "artifacts" / f"{kind}-{name}-{stage_digest(key)[:_DIGEST_LENGTH]}"
+        return self.out / "artifacts" / f"{kind}-{name}-{digest_of(key)[:_DIGEST_LENGTH]}"
 
     def work(self, artifact: Path) -> Path:
         """The folder where an unfinished stage keeps what it continues from."""
@@ -97,11 +97,6 @@ class Workspace:
         aside.symlink_to(Path("..") / artifact.relative_to(self.out))
         aside.replace(link)
         return link
-
-
-def stage_digest(key: dict[str, Any]) -> str:
-    """sha256 of a stage's key; the same key gives the same artifact."""
-    return digest_of(key)
 
 
 def manifest(kind: str, name: str, key: dict[str, Any]) -> dict[str, Any]:

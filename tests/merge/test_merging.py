@@ -52,9 +52,8 @@ def plain(qwen3_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 def merge(folders: dict[str, Path], spec: MergeSpec, weights: tuple[float, ...] | None = None, seed: int = 0) -> Any:
-    with Experts(folders) as experts:
-        weights_K = torch.tensor(weights if weights is not None else (1.0,) * len(folders))
-        return merge_experts(experts, spec, weights_K, seed=seed)
+    weights_K = torch.tensor(weights if weights is not None else (1.0,) * len(folders))
+    return merge_experts(Experts(folders), spec, weights_K, seed=seed)
 
 
 def update(adapter: LoraAdapter, path: str) -> torch.Tensor:
@@ -217,14 +216,14 @@ def test_low_rank_is_the_best_and_its_error_is_reported(plain: dict[str, Path]) 
     assert adapter.settings.rank == RANK
     assert set(report.modules) == set(adapter.factors)
     squared_error = squared_norm = 0.0
-    with Experts(plain) as experts:
-        for path in adapter.factors:
-            exact = merged_update(experts, spec, torch.ones(3), path, seed=0)
-            singular = torch.linalg.svdvals(exact.double())
-            expected = math.sqrt(float(singular[RANK:].square().sum() / singular.square().sum()))
-            assert report.modules[path].relative_error == pytest.approx(expected, rel=1e-5)
-            squared_error += float((exact.double() - update(adapter, path)).square().sum())
-            squared_norm += float(exact.double().square().sum())
+    experts = Experts(plain)
+    for path in adapter.factors:
+        exact = merged_update(experts, spec, torch.ones(3), path, seed=0)
+        singular = torch.linalg.svdvals(exact.double())
+        expected = math.sqrt(float(singular[RANK:].square().sum() / singular.square().sum()))
+        assert report.modules[path].relative_error == pytest.approx(expected, rel=1e-5)
+        squared_error += float((exact.double() - update(adapter, path)).square().sum())
+        squared_norm += float(exact.double().square().sum())
     assert report.total.relative_error == pytest.approx(math.sqrt(squared_error / squared_norm), rel=1e-5)
     assert "merged" in table({"merged": report.record()})
 
@@ -278,7 +277,9 @@ def test_conflicts_and_kept_mass(plain: dict[str, Path]) -> None:
     assert measures.kept_mass == pytest.approx(float(kept.abs().sum() / deltas.abs().sum()), rel=1e-5)
 
 
-def test_draws_of_the_reference_take_the_majority_of_all_modules(tmp_path: Path) -> None:
+def test_draws_of_the_reference_take_the_majority_of_all_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two rank-1 adapters: a small module where they cancel, a large one where both are negative."""
     settings = LoraSettings(1, 1, ("x", "y"), "base")
     ones = torch.ones(1, 3)
@@ -292,9 +293,15 @@ def test_draws_of_the_reference_take_the_majority_of_all_modules(tmp_path: Path)
     torch.testing.assert_close(update(adapter, "m.y"), torch.full((4, 5), -2.0, dtype=torch.float64))
     plus, _ = merge(folders, MergeSpec(density=1, dialect="peft"))
     torch.testing.assert_close(update(plus, "m.x"), torch.full((2, 3), 1.0, dtype=torch.float64))
-    with Experts(folders) as experts:
-        exact = merged_update(experts, MergeSpec(density=1), torch.ones(2), "m.x", seed=0)
+    exact = merged_update(Experts(folders), MergeSpec(density=1), torch.ones(2), "m.x", seed=0)
     assert torch.equal(exact, torch.full((2, 3), -1.0))
+    monkeypatch.setattr(experts_module, "_TILE_ENTRIES", 2)  # draws come up between elections
+    tiled, report = merge(folders, MergeSpec(density=1))
+    for path, (a, b) in adapter.factors.items():
+        assert torch.equal(tiled.factors[path][0], a)
+        assert torch.equal(tiled.factors[path][1], b)
+    assert report.modules["m.x"].num_conflicts == report.modules["m.x"].num_voted == 6
+    assert report.modules["m.y"].num_conflicts == 0
 
 
 def test_dare_depends_on_seed_and_adapter_only(plain: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,23 +314,69 @@ def test_dare_depends_on_seed_and_adapter_only(plain: dict[str, Path], monkeypat
     torch.testing.assert_close(alone, update(first, path), rtol=1e-4, atol=1e-5)
 
 
-def test_blocks_do_not_change_the_result(plain: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_do_not_change_the_result(plain: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     spec = MergeSpec(density=0.2, rank="full")
     whole, _ = merge(plain, spec)
     largest_seen = []
-    original = Experts.blocks
+    original = Experts.tiles
 
     def watched(self: Experts, path: str) -> Any:
-        for rows, block in original(self, path):
-            largest_seen.append(block.numel())
-            yield rows, block
+        for tile, values in original(self, path):
+            largest_seen.append(values.numel())
+            yield tile, values
 
-    monkeypatch.setattr(experts_module, "_BLOCK_ENTRIES", 100)
-    monkeypatch.setattr(Experts, "blocks", watched)
+    monkeypatch.setattr(experts_module, "_TILE_ENTRIES", 100)
+    monkeypatch.setattr(experts_module, "_TILE_COLUMNS", 24)
+    monkeypatch.setattr(Experts, "tiles", watched)
     streamed, _ = merge(plain, spec)
     assert max(largest_seen) <= 3 * 100
     for path in whole.factors:
         torch.testing.assert_close(update(streamed, path), update(whole, path), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(100, 24), (37, 1024), (1 << 16, 1 << 10), (64, 7)])
+def test_tiles_cover_every_entry_once(
+    sizes: tuple[int, int], plain: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experts_module, "_TILE_ENTRIES", sizes[0])
+    monkeypatch.setattr(experts_module, "_TILE_COLUMNS", sizes[1])
+    adapters = [read_adapter(plain[name]) for name in NAMES]
+    experts = Experts(plain)
+    for path, shape in experts.shapes.items():
+        found = torch.full((3, shape.d_out, shape.d_in), math.nan)
+        for (rows, columns), values in experts.tiles(path):
+            assert found[:, rows, columns].isnan().all()
+            found[:, rows, columns] = values
+        expected = torch.stack([update(adapter, path) for adapter in adapters])
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+        sample = experts.sample(path, 500).double()
+        distances = (sample[:, :, None] - expected.flatten(1)[:, None, :]).abs().amin(dim=2)
+        assert float(distances.max()) < 1e-6
+        flat = expected.flatten(1)
+        assert float((sample.std(dim=1) / flat.std(dim=1) - 1).abs().max()) < 0.3
+
+
+@pytest.mark.parametrize("dialect", ["reference", "peft"])
+def test_a_sample_does_not_change_the_result(
+    dialect: Any, plain: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without, _ = merge(plain, MergeSpec(dialect=dialect))
+    monkeypatch.setattr(merging, "_MIN_ENTRIES_TO_SAMPLE", 1)
+    monkeypatch.setattr(merging, "_MIN_SAMPLED", 300)
+    samples = []
+    original = Experts.sample
+
+    def watched(self: Experts, path: str, num_entries: int) -> torch.Tensor:
+        samples.append(num_entries)
+        return original(self, path, num_entries)
+
+    monkeypatch.setattr(Experts, "sample", watched)
+    sampled, _ = merge(plain, MergeSpec(dialect=dialect))
+    assert len(samples) == 14
+    assert sum(samples) == 14 * 300 if dialect == "peft" else 280 < sum(samples) <= 300
+    for path, (a, b) in without.factors.items():
+        assert torch.equal(a, sampled.factors[path][0])
+        assert torch.equal(b, sampled.factors[path][1])
 
 
 @pytest.mark.parametrize("space", ["delta", "factors"])
@@ -355,7 +408,8 @@ def test_merged_adapter_in_peft_equals_base_plus_update(
     tokens = torch.arange(3, 40).view(1, -1)
     model = AutoModelForCausalLM.from_pretrained(qwen3_base).eval()
     bare = AutoModelForCausalLM.from_pretrained(qwen3_base).eval()
-    with torch.no_grad(), Experts(plain) as experts:
+    experts = Experts(plain)
+    with torch.no_grad():
         for path in adapter.factors:
             bare.get_submodule(path).weight += merged_update(experts, spec, torch.ones(3), path, seed=0)
         theirs = PeftModel.from_pretrained(model, tmp_path / "merged").eval()(input_ids=tokens).logits
@@ -363,7 +417,7 @@ def test_merged_adapter_in_peft_equals_base_plus_update(
     assert float((theirs - expected).norm() / expected.norm()) < 1e-5
 
 
-@pytest.mark.parametrize("shape", [(40, 24), (24, 40), (32, 32)])
+@pytest.mark.parametrize("shape", [(40, 24), (24, 40), (32, 32), (24, 2100)])
 def test_truncate_equals_a_full_decomposition(shape: tuple[int, int]) -> None:
     matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
     u, s, vh = torch.linalg.svd(matrix.double(), full_matrices=False)

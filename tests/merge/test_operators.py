@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hexapla.merge import selection
 from hexapla.merge.operators.dare import random_mask
 from hexapla.merge.operators.linear import weighted_sum
-from hexapla.merge.operators.ties import above_threshold, disjoint_mean, largest, num_kept
+from hexapla.merge.operators.ties import disjoint_mean, largest, num_kept, trim_
 from hexapla.merge.selection import kth_largest
 from hexapla.merge.spec import MergeSpec, TiesChoices
 
@@ -28,10 +29,9 @@ def ties(
     assert choices.kept is not None
     count = num_kept(values[0].numel(), density, choices.kept)
     if choices.kept == "floor":
-        mask = largest(values, count)
+        trimmed = values * largest(values, count)
     else:
-        mask = above_threshold(values, kth_largest(lambda: [values], len(values), count))
-    trimmed = values * mask
+        trimmed = trim_(values.clone(), kth_largest(lambda: [values], len(values), values[0].numel(), count))
     sums = (trimmed if choices.weighting != "before-election" else trimmed * weights_K.view(-1, 1, 1)).sum(dim=0)
     majority = int(sums.sign().sum().sign())
     return disjoint_mean(trimmed, weights_K, choices, majority)
@@ -207,24 +207,96 @@ def test_dare_masks_have_the_density_and_belong_to_the_adapter() -> None:
     assert torch.equal(mask[1], alone[0])
 
 
-@settings(max_examples=60, deadline=None)
+def kth_by_sorting(vectors: torch.Tensor, k: int) -> torch.Tensor:
+    return vectors.abs().sort(dim=1, descending=True).values[:, k - 1]
+
+
+@settings(max_examples=150, deadline=None)
 @given(
-    values=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=200),
+    values=st.lists(
+        # few different magnitudes, so that many are equal; and any at all
+        st.one_of(st.sampled_from([0.0, -0.0, 1e-40, 0.5, -0.5, 2.0]), st.floats(-(2.0**100), 2.0**100, width=32)),
+        min_size=1,
+        max_size=200,
+    ),
     data=st.data(),
     num_blocks=st.integers(1, 5),
+    max_aside=st.sampled_from([0, 3, 1000]),
+    num_fine_bins=st.sampled_from([1, 1 << 20]),
 )
-def test_streamed_selection_is_exact(values: list[float], data: st.DataObject, num_blocks: int) -> None:
+def test_streamed_selection_is_exact(
+    values: list[float], data: st.DataObject, num_blocks: int, max_aside: int, num_fine_bins: int
+) -> None:
+    """Whatever the sample is, and whether entries are set aside or counted."""
     k = data.draw(st.integers(1, len(values)))
     vectors = torch.stack([torch.tensor(values), torch.tensor(values).flip(0) / 3])
-    found = kth_largest(lambda: vectors.split(-(-len(values) // num_blocks), dim=1), 2, k)
-    expected = vectors.abs().kthvalue(len(values) - k + 1, dim=1).values
-    assert torch.equal(found, expected)
+    original = vectors.clone()
+    sample = data.draw(st.none() | st.lists(st.sampled_from(values) | st.just(1.0), min_size=1, max_size=5))
+    num_copies = data.draw(st.sampled_from([1, 100]))  # many, so that a wrong guess is held for a sure one
+    samples = None if sample is None else torch.tensor([sample, sample]).repeat(1, num_copies)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "_MAX_ASIDE", max_aside)
+        patch.setattr(selection, "_NUM_FINE_BINS", num_fine_bins)
+        found = kth_largest(
+            lambda: vectors.split(-(-len(values) // num_blocks), dim=1), 2, len(values), k, sample=samples
+        )
+    assert torch.equal(found, kth_by_sorting(vectors, k))
+    assert torch.equal(vectors, original)
+    kept = trim_(vectors.clone(), found)
+    assert torch.equal(kept, torch.where(vectors.abs() >= found[:, None], vectors, 0.0))
+    assert (vectors.abs() >= found[:, None]).sum(dim=1).min() >= k
 
 
-def test_streamed_selection_of_many_normal_numbers() -> None:
-    values = torch.randn(3, 100_000, generator=torch.Generator().manual_seed(0)) * 1e-3
-    k = num_kept(100_000, 0.2, "floor-plus-one")
-    thresholds = kth_largest(lambda: values.split(7_001, dim=1), 3, k)
-    assert torch.equal(thresholds, values.abs().kthvalue(100_000 - 20_000, dim=1).values)
-    assert (above_threshold(values, thresholds).sum(dim=1) == k).all()
-    assert torch.isinf(kth_largest(lambda: [values], 3, 0)).all()
+@pytest.mark.parametrize("max_aside", [1 << 21, 100])
+@pytest.mark.parametrize("density", [0.0001, 0.2, 0.9999])
+def test_a_good_sample_ends_the_selection_in_one_pass(
+    density: float, max_aside: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "_MAX_ASIDE", max_aside)
+    values = torch.randn(3, 100_000, generator=torch.Generator().manual_seed(0)) * torch.tensor([[1e-3], [1], [1e3]])
+    k = num_kept(100_000, density, "floor-plus-one")
+    passes, num_aside = [], []
+
+    def stream() -> tuple[torch.Tensor, ...]:
+        passes.append(1)
+        return values.split(7_001, dim=1)
+
+    original = selection._Search.narrow
+
+    def watched(self: selection._Search) -> None:
+        num_aside.append(self._num_aside)
+        original(self)
+
+    monkeypatch.setattr(selection._Search, "narrow", watched)
+    thresholds = kth_largest(stream, 3, 100_000, k, sample=values[:, ::10])
+    assert torch.equal(thresholds, kth_by_sorting(values, k))
+    assert ((trim_(values.clone(), thresholds) != 0).sum(dim=1) == k).all()
+    assert max(num_aside) < min(5_000, max_aside + 1)  # of 100,000
+    if max_aside > 100:
+        assert len(passes) == 1
+
+
+def test_selection_of_all_and_of_none() -> None:
+    values = torch.tensor([[0.0, -1.0, 2.0], [0.0, 0.0, -0.0]])
+    none = kth_largest(lambda: [values], 2, 3, 0)
+    assert torch.isinf(none).all()
+    assert not trim_(values.clone(), none).any()
+    everything = kth_largest(lambda: [values], 2, 3, 3)
+    assert torch.equal(everything, torch.zeros(2))
+    assert torch.equal(trim_(values.clone(), everything), values)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_a_misleading_sample_costs_only_a_pass(k: int) -> None:
+    one = torch.tensor(1.0)
+    above, below = torch.nextafter(one, torch.tensor(2.0)), torch.nextafter(one, torch.tensor(0.0))
+    values = torch.stack([-above, one, below, -below])[None]
+    passes = []
+
+    def stream() -> list[torch.Tensor]:
+        passes.append(1)
+        return [values]
+
+    found = kth_largest(stream, 1, 4, k, sample=torch.ones(1, 1000))
+    assert torch.equal(found, kth_by_sorting(values, k))
+    assert len(passes) <= 2

@@ -20,7 +20,7 @@ from hexapla.merge import stage
 from hexapla.merge.merging import merge_experts
 from hexapla.merge.sets import merge_sets
 from hexapla.merge.spec import MergeSpec
-from hexapla.merge.stage import merge_pool, merge_report
+from hexapla.merge.stage import merge_pool, merge_report, remove_leftovers
 from hexapla.plan import Layout, make_plan
 from hexapla.pool import Pool, describe_base, write_pool
 from tests.tiny_models import random_adapter
@@ -151,6 +151,28 @@ def test_same_bytes_twice_and_after_an_interruption(
     assert second.digest == first.digest
     third = merge_pool(pool, spec, tmp_path / "three", name="datm", seed=4)
     assert third.adapters["germanic-en"].weights_digest != first.adapters["germanic-en"].weights_digest
+
+
+def test_killed_when_the_pool_was_whole(make_pool: MakePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = make_pool(ONE_HUB, "direction-aware")
+
+    def killed(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            merge_pool(pool, MergeSpec(), tmp_path / "datm", name="datm", seed=0)
+    leftover = tmp_path / ".datm.merging"
+    assert sorted(tmp_path.iterdir()) == [leftover, tmp_path / "datm"]
+    remove_leftovers(tmp_path / "other")
+    assert leftover.exists()
+    remove_leftovers(tmp_path / "datm")
+    assert list(tmp_path.iterdir()) == [tmp_path / "datm"]
+    unfinished = tmp_path / ".next.merging"
+    unfinished.mkdir()
+    remove_leftovers(tmp_path / "next")  # not whole, so what is there will be used
+    assert unfinished.exists()
 
 
 @pytest.mark.parametrize("changed", ["density", "seed", "experts"])

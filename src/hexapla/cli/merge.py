@@ -31,7 +31,7 @@ def execute(options: argparse.Namespace) -> None:
     from hexapla.common.errors import UserError
     from hexapla.common.spec import validation_message
     from hexapla.merge.spec import MergeSpec
-    from hexapla.merge.stage import merge_pool, merge_report
+    from hexapla.merge.stage import merge_pool, merge_report, remove_leftovers
     from hexapla.pool import Pool
     from hexapla.recipe import apply_override
 
@@ -44,6 +44,7 @@ def execute(options: argparse.Namespace) -> None:
         spec = MergeSpec.model_validate(section)
     except ValidationError as error:
         raise validation_message(error, MergeSpec, "merge") from error
+    remove_leftovers(options.out)
     if options.out.exists() and not (options.out.is_dir() and not any(options.out.iterdir())):
         raise UserError("This is no empty folder.", where=str(options.out), hint="Give a new folder with --out.")
     merged = merge_pool(Pool.load(options.pool), spec, options.out, name=options.out.name, seed=options.seed)

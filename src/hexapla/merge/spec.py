@@ -131,43 +131,41 @@ class MergeSpec(Spec):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.operator == "linear" and self.density is not None:
-            raise ValueError("density: the operator linear keeps every entry; leave density out")
+            raise ValueError("the operator linear keeps every entry; leave density out")
         if self.operator in ("dare", "dare-ties") and self.density == 0:
-            raise ValueError("density: DARE divides by the density, so it must be above 0")
+            raise ValueError("density must be above 0, for DARE divides by it")
         if isinstance(self.rank, int) and self.rank < 1:
-            raise ValueError("rank: at least 1 is needed")
+            raise ValueError("rank must be at least 1")
         if self.space == "factors" and self.rank is not None:
-            raise ValueError("rank: in the space factors the rank is that of the experts; leave rank out")
+            raise ValueError("in the space factors the rank is that of the experts; leave rank out")
         if self.operator in ("ties", "dare-ties"):
             self._possible_election()
         elif self.dialect is not None or self.ties is not None:
-            raise ValueError(
-                f"dialect: only ties and dare-ties elect signs, not {self.operator}; leave dialect and ties out"
-            )
+            raise ValueError(f"only ties and dare-ties elect signs, not {self.operator}; leave dialect and ties out")
         return self
 
     def _possible_election(self) -> None:
         choices = self.choices
         if self.space == "factors" and self.dialect != "peft":
             raise ValueError(
-                f"dialect: factors are merged as peft does; {self.dialect} is defined on whole updates (space: delta)"
+                f"factors are merged as peft does; the dialect {self.dialect} is for whole updates (space: delta)"
             )
         if self.space == "factors" and choices.trim == "vector":
-            raise ValueError("ties.trim: in the space factors each factor is trimmed by itself (tensor)")
+            raise ValueError("in the space factors each factor is trimmed by itself; set ties.trim to tensor")
         if self.operator == "dare-ties" and (choices.trim is not None or choices.kept is not None):
-            raise ValueError("ties.trim: dare-ties drops entries at random and trims none; leave trim and kept out")
+            raise ValueError("dare-ties drops entries at random and trims none; leave ties.trim and ties.kept out")
         if self.operator == "ties" and (choices.trim is None or choices.kept is None):
-            raise ValueError("ties.trim: ties needs trim and kept")
+            raise ValueError("the operator ties needs ties.trim and ties.kept")
         if choices.weighting == "none":
             if self.weights is not None:
                 raise ValueError(
-                    f"weights: the dialect {self.dialect} has none; "
-                    "set ties.weighting to before-election or after-election"
+                    f"the dialect {self.dialect} has no weights; leave weights out, "
+                    "or set ties.weighting to before-election or after-election"
                 )
             if self.normalize:
-                raise ValueError("normalize: there are no weights to normalize (ties.weighting is none)")
+                raise ValueError("there are no weights to normalize (ties.weighting is none); leave normalize out")
             if choices.divisor == "weight-sum":
-                raise ValueError("ties.divisor: weight-sum needs weights (ties.weighting is none)")
+                raise ValueError("ties.divisor weight-sum needs weights, and ties.weighting is none")
 
     @property
     def choices(self) -> TiesChoices:

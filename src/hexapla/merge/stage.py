@@ -13,7 +13,7 @@ import torch
 
 import hexapla
 from hexapla.adapter import write_adapter
-from hexapla.common.artifacts import digest_of, read_json, write_json
+from hexapla.common.artifacts import digest_of, is_complete, read_json, write_json
 from hexapla.common.errors import UserError, nearest
 from hexapla.common.progress import Progress
 from hexapla.merge.experts import Experts
@@ -50,7 +50,7 @@ def merge_pool(pool: Pool, spec: MergeSpec, folder: Path, *, name: str, seed: in
     for merge_set in sets:
         routes.update(dict.fromkeys(merge_set.directions, merge_set.name))
     carried = _carried(pool, sets, set(routes.values()))
-    workspace = folder.with_name(f".{folder.name}.merging")
+    workspace = _workspace(folder)
     folders = {adapter: pool.adapter_folder(adapter) for adapter in carried}
     reports: dict[str, Any] = {}
     for merge_set in sets:
@@ -72,6 +72,12 @@ def merge_pool(pool: Pool, spec: MergeSpec, folder: Path, *, name: str, seed: in
     return merged
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a merge left beside its pool at `folder` if it was killed when the pool was whole already."""
+    if is_complete(folder):
+        shutil.rmtree(_workspace(folder), ignore_errors=True)
+
+
 def merge_report(pool: Pool) -> str:
     """The report of a merged pool as a table for people.
 
@@ -81,6 +87,10 @@ def merge_report(pool: Pool) -> str:
     return table(read_json(pool.folder / REPORT_FILE))
 
 
+def _workspace(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.merging")
+
+
 def _merge_set(pool: Pool, merge_set: MergeSet, spec: MergeSpec, folder: Path, seed: int) -> dict[str, Any]:
     """Write the merged adapter of one set, unless it is there already; returns its report."""
     digests = {expert: vars(pool.adapters[expert]) for expert in merge_set.experts}
@@ -88,12 +98,12 @@ def _merge_set(pool: Pool, merge_set: MergeSet, spec: MergeSpec, folder: Path, s
     if (folder / _DONE_FILE).is_file() and (done := read_json(folder / _DONE_FILE))["key"] == key:
         report: dict[str, Any] = done["report"]
         return report
-    with Experts({expert: pool.adapter_folder(expert) for expert in merge_set.experts}) as experts:
-        progress = Progress(f"merging {merge_set.name}", len(experts.shapes), unit="modules")
-        adapter, measured = merge_experts(
-            experts, spec, _weights(spec, merge_set), seed=seed, on_module=lambda path: progress.advance()
-        )
-        progress.close()
+    experts = Experts({expert: pool.adapter_folder(expert) for expert in merge_set.experts})
+    progress = Progress(f"merging {merge_set.name}", len(experts.shapes), unit="modules")
+    adapter, measured = merge_experts(
+        experts, spec, _weights(spec, merge_set), seed=seed, on_module=lambda path: progress.advance()
+    )
+    progress.close()
     report = measured.record()
     write_adapter(folder, adapter, card=_card(pool, merge_set, spec, report))
     write_json(folder / _DONE_FILE, {"key": key, "report": report})

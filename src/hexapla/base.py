@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from hexapla.quantization import Quantization
+
 BUILTIN_PREFIX = "builtin:"
 _BUILTIN_FOLDERS = {"tiny": Path(__file__).parent / "phrasebook" / "tiny"}
 _SHAPES_FOLDER = Path(__file__).parent / "shapes"
@@ -131,18 +133,30 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(base: Base, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+def load_model(
+    base: Base, *, dtype: torch.dtype, device: torch.device, quantization: Quantization = "none"
+) -> PreTrainedModel:
     """The base's causal language model in evaluation mode, every parameter frozen.
 
     Only safetensors weights are read: a pickle can run code.
 
+    Args:
+        dtype: of the weights that are not quantised, and of all arithmetic.
+        quantization: of the linear layers' weights, without the output head's.
+
     Raises:
-        UserError: the weights are missing, damaged, not in safetensors, or not those that config.json describes.
+        UserError: the weights are missing, damaged, not in safetensors, or not those that config.json describes; they
+            are to be quantised and are it already, or bitsandbytes is not installed.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    load_config(base)
+    from hexapla.quantization import compute_dequantized, quantization_config
+
+    config = load_config(base)
+    if quantization != "none" and hasattr(config, "quantization_config"):
+        raise UserError(f"The base {base.id!r} is quantised already.", where="base", hint="Set quantization: none.")
+    codes = quantization_config(quantization, dtype)
     try:
         with _no_progress_bar():
             model, loading = AutoModelForCausalLM.from_pretrained(
@@ -151,6 +165,8 @@ def load_model(base: Base, *, dtype: torch.dtype, device: torch.device) -> PreTr
                 dtype=dtype,
                 use_safetensors=True,
                 output_loading_info=True,
+                # Quantised weights are made on the device where they stay; they cannot be moved.
+                **({} if codes is None else {"quantization_config": codes, "device_map": {"": device}}),
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _not_loadable(base, "weights", error) from error
@@ -158,7 +174,10 @@ def load_model(base: Base, *, dtype: torch.dtype, device: torch.device) -> PreTr
         found = UserError(f"{len(missing)} tensors of the model are not among them, such as {missing[0]}.")
         raise _not_loadable(base, "weights", found)
     model.requires_grad_(False)
-    return model.to(device).eval()
+    if codes is None:
+        return model.to(device).eval()
+    compute_dequantized(model)
+    return model.eval()
 
 
 def choose_device(device: torch.device | str | None = None) -> torch.device:

@@ -111,6 +111,12 @@ class Recipe(Spec):
         for direction in self.evaluate.directions or ():
             if direction not in plan.layout.directions:
                 raise ValueError(f"evaluate.directions: {direction} is no direction of this recipe")
+        jobs = [job.name for job in plan.jobs]
+        for adapter in self.train.adapters:
+            if adapter not in jobs:
+                raise ValueError(f"train.adapters: there is no adapter {adapter!r}. {nearest(adapter, jobs)}")
+        if self.train.development and not self.data.dev and not (self.data.split and self.data.split.dev):
+            raise ValueError("train.development needs data.dev, or data.split.dev, which this recipe has not")
         return self
 
     @property

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
+import tempfile
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lxml import html
 
+from hexapla.analyze.curves import Course, loss_curve
 from hexapla.analyze.report import RunInfo, write_report
 from hexapla.evaluate.comparison import PoolCost
 from hexapla.evaluate.scores import ScoreTable
@@ -149,9 +155,109 @@ def test_training_and_merges_with_gaps(tmp_path: Path, tables: list[ScoreTable])
         [cell.text_content() for cell in row.xpath("th|td")]
         for row in page.xpath("//section[@id='adapters']//tbody/tr")
     ]
-    assert rows[0] == ["de-en", "finished", "9,984", "3", "312", "—", "—", "—", "4.2"]
-    assert rows[1] == ["fr-en", "divergednot finite at step 7", "—", "—", "0", "—", "—", "—", "—"]
-    assert rows[2] == ["dat+ties", "germanic-en", "de-en, nl-en", "16", "21.0 %", "50.0 %", "—"]
+    assert rows[0] == ["de-en", "finished", "9,984", "3", "312", "—", "—", "—", "4.2", "—"]
+    assert rows[1] == ["fr-en", "diverged", "—", "—", "0", "—", "—", "—", "—", "—"]
+    assert rows[2] == ["not finite at step 7"]
+    assert rows[3] == ["dat+ties", "germanic-en", "de-en, nl-en", "16", "21.0 %", "50.0 %", "—"]
+
+
+def bank_summary(**changes: Any) -> dict[str, Any]:
+    """A `training.json` of the bank."""
+    return {
+        "status": "finished",
+        "num_steps": 100,
+        "num_planned_steps": 100,
+        "num_examples": 200,
+        "set_asides": {},
+        "num_target_tokens": 5000,
+        "num_input_tokens": 12_000,
+        "seconds": 8.0,
+        "first_loss": 4.0,
+        "final_loss": 2.0,
+        "development": [],
+        "story": None,
+        "trainer": "bank",
+        "company": 3,
+        **changes,
+    }
+
+
+def test_training_in_a_bank(tmp_path: Path, tables: list[ScoreTable]) -> None:
+    training = {
+        "de-en": bank_summary(development=[[50, 3.0], [75, 2.25], [100, 2.5]], num_steps=75),
+        "fr-en": bank_summary(status="stopped-early", num_steps=40, development=[[40, 2.125]]),
+        "nl-en": bank_summary(story="at step 7, then again: " + EVIL, losses=[[1, 4.0], [2, math.nan], [100, 2.0]]),
+        "alone": bank_summary(trainer="peft", company=1),
+    }
+    _, page = page_of(tmp_path, tables, training=training)
+    section = page.xpath("//section[@id='adapters']")[0]
+    heads = [head.text_content() for head in section.xpath(".//table[1]/thead//th")]
+    rows = {
+        row.xpath("string(th)"): dict(zip(heads, row.xpath("th|td"), strict=True))
+        for row in section.xpath(".//tbody/tr[th]")
+    }
+    shown = {name: {head: cell.text_content() for head, cell in row.items()} for name, row in rows.items()}
+    assert shown["de-en"]["steps"] == "75 of 100"
+    assert shown["de-en"]["best development loss"] == "2.250"
+    assert shown["de-en"]["tokens/s"] == "1,500"
+    assert shown["nl-en"]["best development loss"] == "—"
+    assert [row["status"] for row in shown.values()] == [
+        "finished",
+        "stopped early",
+        "finished, second try",
+        "finished",
+    ]
+    assert not section.xpath(".//td[contains(@class, 'bad')]")
+    assert section.xpath("string(.//tr[@class='story'])").strip() == training["nl-en"]["story"]
+    notes = section.xpath("string(p[1])")
+    assert "Trained by the bank: 3, up to 3 beside each other" in notes
+    assert "one after another with peft: 1." in notes
+    curves = {name: row["loss"].xpath(".//polyline/@points") for name, row in rows.items()}
+    assert curves == {
+        "de-en": ["50.0,0.0 75.0,24.0 100.0,16.0"],
+        "fr-en": [],
+        "nl-en": ["1.0,0.0 100.0,24.0"],
+        "alone": [],
+    }
+    assert rows["nl-en"]["loss"].xpath(".//svg/@aria-label") == ["training loss from 4.000 to 2.000"]
+
+
+def test_what_no_adapter_has_is_no_column(tmp_path: Path, tables: list[ScoreTable]) -> None:
+    _, page = page_of(tmp_path, tables, training={"de-en": bank_summary()})
+    heads = page.xpath("//section[@id='adapters']//table[1]/thead//th/text()")
+    assert not {"best development loss", "loss"} & set(heads)
+    assert not page.xpath("//section[@id='adapters']//svg")
+
+
+@given(
+    losses=st.lists(st.one_of(st.floats(0, 100), st.just(math.nan), st.just(math.inf)), max_size=300),
+    num_points=st.integers(1, 80),
+)
+def test_a_curve_keeps_the_mean_and_stays_in_its_box(losses: list[float], num_points: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log.jsonl"
+        log.write_text("".join(f"{json.dumps({'step': step, 'loss': loss})}\n" for step, loss in enumerate(losses, 1)))
+        curve = loss_curve(log, num_points)
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    assert len(curve) <= num_points
+    assert [step for step, _ in curve] == sorted(step for step, _ in curve)
+    if finite:
+        assert min(finite) - 1e-9 <= min(loss for _, loss in curve)
+        assert max(loss for _, loss in curve) <= max(finite) + 1e-9
+    course = Course.of(curve, [], len(losses))
+    assert (course is None) == (len(curve) < 2)
+    if course is not None:
+        for point in course.training.split():
+            x, y = map(float, point.split(","))
+            assert 0 <= x <= 100
+            assert 0 <= y <= 24
+
+
+def test_a_curve_is_the_mean_of_neighbours(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(f'{{"step": {step}, "loss": {10 - step}.0}}\n' for step in range(1, 6)))
+    assert loss_curve(log, 3) == [[1.5, 8.5], [3.5, 6.5], [5.0, 5.0]]
+    assert loss_curve(tmp_path / "missing.jsonl") == []
 
 
 def test_tables_that_cannot_be_compared_are_called_so(tmp_path: Path, tables: list[ScoreTable]) -> None:

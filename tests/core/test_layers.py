@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plan",),
     ("data", "tokenization", "adapter"),
     ("prompts", "base", "phrasebook"),
-    ("languages",),
+    ("languages", "quantization"),
     ("common",),
 )
 HEAVY = {"torch", "transformers", "peft", "sacrebleu", "lxml", "numpy", "pydantic", "yaml", "tabulate", "jinja2"}

@@ -155,3 +155,15 @@ def test_every_bundled_recipe_is_valid(name: str) -> None:
     recipe = Recipe.load(name)
     assert recipe.name == name
     assert recipe.plan.jobs
+
+
+def test_settings_of_an_adapter_that_the_plan_lacks_are_refused() -> None:
+    with pytest.raises(UserError, match=r"train.adapters: there is no adapter 'de-em'.*de-en"):
+        Recipe.load("quickstart", ["train.adapters={de-em: {rank: 8}}"])
+    assert Recipe.load("quickstart", ["train.adapters={de-en: {rank: 8}}"]).train.of("de-en").lora.rank == 8
+
+
+def test_measuring_while_training_needs_development_rows() -> None:
+    with pytest.raises(UserError, match=r"train.development needs data.dev, or data.split.dev"):
+        Recipe.load("quickstart", ["train.development={every: 0.5}"])
+    Recipe.load("quickstart", ["train.development={every: 0.5}", "data.split={dev: 20}"])

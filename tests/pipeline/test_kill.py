@@ -18,6 +18,7 @@ from tests.pipeline.world import Finished, files_of, results, run
 # Checkpoints after every step and batches of a sentence or two: there is much to lose at every moment.
 SETTINGS = ("--set", "train.checkpoint_every_s=0", "--set", "translate.batch_tokens=60")
 LIMIT_S = 90.0
+ADAPTERS = {"de-en", "en-de", "en-nl", "en-west", "nl-en"}
 Moment = Callable[[Path], bool]
 
 
@@ -30,14 +31,14 @@ def last_event(out: Path) -> tuple[str, str | None]:
     return event["event"], event.get("stage")
 
 
-def first_adapter_begun(out: Path) -> bool:
-    """The first adapter has a checkpoint, and none is finished."""
-    return any(out.glob("work/adapter-de-en-*/checkpoint.safetensors"))
+def training_begun(out: Path) -> bool:
+    """The bank has a checkpoint, and no adapter is finished."""
+    return any(out.glob("work/adapter-all-*/**/generation-*/artifact.json"))
 
 
-def later_adapter_begun(out: Path) -> bool:
-    """A later adapter has a checkpoint, the first ones are finished."""
-    return any(out.glob("work/adapter-en-west-*/checkpoint.safetensors"))
+def an_adapter_finished(out: Path) -> bool:
+    """The first adapter is finished, and not all are."""
+    return any(out.glob("artifacts/adapter-*/artifact.json"))
 
 
 def merging(out: Path) -> bool:
@@ -74,7 +75,7 @@ def finished_stages(out: Path) -> dict[str, bytes]:
 def test_killed_again_and_again_a_run_ends_with_the_same_bytes(copied: Finished, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     before: dict[str, bytes] = {}
-    for moment in (first_adapter_begun, later_adapter_begun, merging, translating):
+    for moment in (training_begun, an_adapter_finished, merging, translating):
         code, errors = stop_at(copied.recipe, out, moment, signal.SIGKILL)
         assert code == -signal.SIGKILL, errors
         found = finished_stages(out)
@@ -86,8 +87,9 @@ def test_killed_again_and_again_a_run_ends_with_the_same_bytes(copied: Finished,
     ended, reference = results(out), results(copied.out)
     assert ended.keys() == reference.keys()
     assert [name for name in ended if ended[name] != reference[name]] == []
-    resumed = [event for event in read_jsonl(out / "run.jsonl") if event["event"] == "train-end"]
-    assert sorted(event["adapter"] for event in resumed) == ["de-en", "en-de", "en-nl", "en-west", "nl-en"]
+    events = read_jsonl(out / "run.jsonl")
+    assert {event["adapter"] for event in events if event["event"] == "train-end"} == ADAPTERS
+    assert any(event["event"] == "train-resume" for event in events)
     assert list((out / "work").iterdir()) == []
     assert [path for path in out.rglob("*") if path.name.endswith(".part")] == []
 
@@ -95,7 +97,7 @@ def test_killed_again_and_again_a_run_ends_with_the_same_bytes(copied: Finished,
 @pytest.mark.slow
 def test_interrupted_twice_by_the_user(copied: Finished, tmp_path: Path) -> None:
     out = tmp_path / "interrupted"
-    for moment in (first_adapter_begun, translating):
+    for moment in (training_begun, translating):
         code, errors = stop_at(copied.recipe, out, moment, signal.SIGINT)
         assert code == 130, errors
         assert errors.endswith("hexapla: interrupted; the same command continues.\n")

@@ -56,7 +56,7 @@ def no_base(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the base was loaded")
 
-    monkeypatch.setattr("hexapla.train.stage.load_model", refuse)
+    monkeypatch.setattr("hexapla.train.bank.share.load_model", refuse)
     monkeypatch.setattr("hexapla.translate.engines.torch_engine.load_model", refuse)
 
 

@@ -10,8 +10,9 @@ from hexapla.data.examples import Example
 from hexapla.languages import Direction
 from hexapla.plan import Job
 from hexapla.prompts import get_template
+from hexapla.train.reference.trainer import AdapterTrainer
 from hexapla.train.spec import OptimizerSpec, TrainSpec
-from hexapla.train.stage import AdapterTrainer
+from hexapla.train.task import TrainTask
 
 DE_EN = Direction("de", "en")
 EN_DE = Direction("en", "de")
@@ -40,6 +41,11 @@ def examples(num: int = 8, direction: Direction = DE_EN) -> list[Example]:
     return made
 
 
+def task(num: int = 8, job: Job = JOB) -> TrainTask:
+    """A job with so many examples of its first direction."""
+    return TrainTask(job, examples(num, job.directions[0]))
+
+
 def train_spec(**changes: Any) -> TrainSpec:
     """Settings for tiny bases: batches of 4, a moderate constant rate, checkpoints never by the clock."""
     settings: dict[str, Any] = {
@@ -54,9 +60,10 @@ def train_spec(**changes: Any) -> TrainSpec:
 def trainer(
     base_folder: Path, spec: TrainSpec | None = None, *, template: str = "alma", seed: int = 0
 ) -> AdapterTrainer:
-    """A trainer on the CPU."""
+    """A reference trainer on the CPU."""
     spec = spec if spec is not None else train_spec()
-    return AdapterTrainer(Base(str(base_folder)), get_template(template), spec, seed, device="cpu")
+    reference = spec.model_copy(update={"trainer": "peft"})
+    return AdapterTrainer(Base(str(base_folder)), get_template(template), reference, seed, device="cpu")
 
 
 def adapter_bytes(folder: Path) -> dict[str, bytes]:

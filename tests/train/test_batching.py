@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hexapla.train.batching import BatchOrder, collate, micro_batches, num_steps
+from hexapla.train.batching import BatchOrder, num_steps
 from hexapla.train.encoding import EncodedExample
+from hexapla.train.reference.batching import collate, micro_batches
 
 
 def _example(index: int, num_prompt: int, num_target: int) -> EncodedExample:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from hexapla.train.optimizer import FlatAdamW, learning_rate, warmup_steps
+from hexapla.train.optimizer import FlatAdamW, flatten, learning_rate, warmup_steps
 from hexapla.train.spec import OptimizerSpec
 
 
@@ -65,7 +65,7 @@ def _set_gradients(parameters: list[torch.nn.Parameter], seed: int) -> None:
 def test_flat_adamw_equals_torch_on_separate_tensors_with_clipping() -> None:
     spec = OptimizerSpec(lr=0.1, weight_decay=0.3, max_grad_norm=0.5)
     ours, theirs = _two_tensors(), _two_tensors()
-    flat = FlatAdamW(ours, spec)
+    flat = FlatAdamW(*flatten(ours), spec)
     adam = torch.optim.AdamW(theirs, lr=0.1, weight_decay=0.3, betas=spec.betas, eps=spec.eps, foreach=False)
     for step in range(5):
         _set_gradients(ours, step)
@@ -80,28 +80,16 @@ def test_flat_adamw_equals_torch_on_separate_tensors_with_clipping() -> None:
 
 def test_backward_writes_into_the_flat_gradient() -> None:
     parameters = _two_tensors()
-    flat = FlatAdamW(parameters, OptimizerSpec())
+    flat = FlatAdamW(*flatten(parameters), OptimizerSpec())
     (2 * parameters[0].sum() + 3 * parameters[1].sum()).backward()
     assert flat.gradients.tolist() == [2.0] * 15 + [3.0] * 7
     flat.zero_gradients()
     assert float(parameters[1].grad.abs().sum()) == 0.0
 
 
-def test_undo_goes_back_one_step() -> None:
-    parameters = _two_tensors()
-    flat = FlatAdamW(parameters, OptimizerSpec())
-    _set_gradients(parameters, 0)
-    flat.step(0.1, 1.0)
-    before = flat.values.clone()
-    flat.step(0.1, 1.0)
-    assert not torch.equal(before, flat.values)
-    flat.undo_values()
-    assert torch.equal(before, torch.cat([parameter.detach().flatten() for parameter in parameters]))
-
-
 def test_state_continues_to_the_same_bits() -> None:
     first, second = _two_tensors(), _two_tensors()
-    a, b = FlatAdamW(first, OptimizerSpec()), FlatAdamW(second, OptimizerSpec())
+    a, b = (FlatAdamW(*flatten(parameters), OptimizerSpec()) for parameters in (first, second))
     for step in range(3):
         _set_gradients(first, step)
         a.step(0.01, a.gradient_norm())
@@ -112,6 +100,32 @@ def test_state_continues_to_the_same_bits() -> None:
     assert torch.equal(a.values, b.values)
 
 
+def test_a_state_from_before_the_first_step_starts_anew() -> None:
+    first, second = _two_tensors(), _two_tensors()
+    a, b = (FlatAdamW(*flatten(parameters), OptimizerSpec()) for parameters in (first, second))
+    _set_gradients(second, 5)
+    b.step(0.5, b.gradient_norm())
+    b.load_state({name: tensor.clone() for name, tensor in a.state().items()})
+    assert torch.equal(a.values, b.values)
+    assert not b.gradients.any()
+    for optimizer, parameters in ((a, first), (b, second)):
+        _set_gradients(parameters, 9)
+        optimizer.step(0.02, optimizer.gradient_norm())
+    assert torch.equal(a.values, b.values)
+
+
+def test_rows_of_one_matrix_are_stepped_alone() -> None:
+    """What the bank does: each adapter's row has an optimiser of its own, and the others stay as they are."""
+    values, gradients = torch.ones(3, 4), torch.ones(3, 4)
+    rows = [FlatAdamW(values[slot], gradients[slot], OptimizerSpec(weight_decay=0.0)) for slot in range(3)]
+    assert not gradients.any()
+    gradients.fill_(1.0)
+    rows[1].step(0.25, rows[1].gradient_norm())
+    assert values[1].tolist() == pytest.approx([0.75] * 4, rel=1e-5)
+    assert torch.equal(values[[0, 2]], torch.ones(2, 4))
+
+
 def test_half_precision_parameters_are_refused() -> None:
+    halves = [torch.nn.Parameter(torch.zeros(2, dtype=torch.bfloat16))]
     with pytest.raises(ValueError, match="fp32"):
-        FlatAdamW([torch.nn.Parameter(torch.zeros(2, dtype=torch.bfloat16))], OptimizerSpec())
+        FlatAdamW(*flatten(halves), OptimizerSpec())

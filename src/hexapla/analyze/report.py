@@ -67,7 +67,7 @@ def write_report(
 
     Args:
         tables: scores of the pools, in the order to show them; at least one.
-        training: adapter name → its `training.json`.
+        training: adapter name → its `training.json`, with `losses` (`curves.loss_curve`) where a curve is to be shown.
         merges: merged pool's name → its `merge-report.json` (adapter → record).
         samples_per_direction: how many sentences of a direction are shown with every pool's translation.
     """
@@ -109,7 +109,6 @@ def render(
         heat=sections.heat(tables),
         samples=sections.samples(tables, samples_per_direction, run.seed),
         training=sections.training(training),
-        training_columns=sections.TRAINING_COLUMNS,
         merges=sections.merges(merges),
         stages=[(name, f"{seconds:.1f}") for name, seconds in run.stage_seconds.items()],
         digests=[(table.pool, table.identity.get("pool")) for table in tables],

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from hexapla import languages
+from hexapla.analyze.curves import Course
 from hexapla.common.seeds import stable_order
 from hexapla.evaluate.comparison import PoolCost, best_positions, measured_sides, parameter_count
 from hexapla.evaluate.metrics import METRICS
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.languages import Direction
-
-TRAINING_COLUMNS = ("examples", "set aside", "steps", "first loss", "final loss", "target tokens", "seconds")
 
 
 @dataclass(frozen=True)
@@ -126,23 +125,44 @@ def samples(tables: Sequence[ScoreTable], per_direction: int, seed: int) -> dict
     }
 
 
-def training(summaries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row an adapter; the keys are those of `training.json`, a missing one is shown as such."""
+def training(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """One row an adapter; the keys are those of `training.json`, a missing one is shown as such.
+
+    Each may also hold `losses`, [step, loss] of the course of training (`curves.loss_curve`). Development losses and
+    curves are left out where no adapter has them.
+    """
+    records = list(summaries.values())
+    is_measured = any(record.get("development") for record in records)
+    courses = [
+        Course.of(record.get("losses") or [], record.get("development") or [], record.get("num_steps"))
+        for record in records
+    ]
+    columns = ["examples", "set aside", "steps", "first loss", "final loss", "target tokens", "seconds", "tokens/s"]
+    if is_measured:
+        columns.insert(columns.index("final loss") + 1, "best development loss")
     rows = []
-    for name, record in summaries.items():
-        aside = record.get("set_asides")
-        cells = [
-            _count(record.get("num_examples")),
-            _count(None if aside is None else sum(aside.values())),
-            _count(record.get("num_steps")),
-            _decimal(record.get("first_loss"), 3),
-            _decimal(record.get("final_loss"), 3),
-            _count(record.get("num_target_tokens")),
-            _decimal(record.get("seconds"), 1),
-        ]
+    for name, record, course in zip(summaries, records, courses, strict=True):
+        figures = _training_figures(record)
         status = str(record.get("status", "—"))
-        rows.append({"name": name, "status": status, "story": record.get("story"), "cells": cells})
-    return rows
+        again = ", second try" if record.get("story") and status != "diverged" else ""
+        rows.append(
+            {
+                "name": name,
+                "status": status.replace("-", " ") + again,
+                "is_bad": status not in ("finished", "stopped-early"),
+                "story": record.get("story"),
+                "course": course,
+                "cells": [figures[column] for column in columns],
+            }
+        )
+    has_curves = any(course is not None for course in courses)
+    return {
+        "notes": _training_notes(records),
+        "has_curves": has_curves,
+        "has_development_curves": any(course is not None and course.development for course in courses),
+        "columns": columns,
+        "rows": rows,
+    }
 
 
 def merges(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -188,6 +208,49 @@ def _cost(cost: PoolCost | None) -> list[Cell]:
     if cost is None:
         return [Cell(None)] * 3
     return [Cell(str(cost.num_adapters)), Cell(parameter_count(cost.num_parameters)), _decimal(cost.seconds, 0)]
+
+
+def _training_figures(record: Mapping[str, Any]) -> dict[str, Cell]:
+    """An adapter's figures by column."""
+    aside, steps, planned = record.get("set_asides"), record.get("num_steps"), record.get("num_planned_steps")
+    num_tokens, seconds = record.get("num_input_tokens"), record.get("seconds")
+    shown_steps = _count(steps)
+    if steps is not None and planned is not None and steps != planned:
+        shown_steps = Cell(f"{steps:,} of {planned:,}")
+    return {
+        "examples": _count(record.get("num_examples")),
+        "set aside": _count(None if aside is None else sum(aside.values())),
+        "steps": shown_steps,
+        "first loss": _decimal(record.get("first_loss"), 3),
+        "final loss": _decimal(record.get("final_loss"), 3),
+        "best development loss": _decimal(min((loss for _, loss in record.get("development") or ()), default=None), 3),
+        "target tokens": _count(record.get("num_target_tokens")),
+        "seconds": _decimal(seconds, 1),
+        "tokens/s": _decimal(num_tokens / seconds if num_tokens and seconds else None, 0),
+    }
+
+
+def _training_notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How the adapters were trained, and which figures need a word."""
+    notes = []
+    bank = [record for record in records if record.get("trainer") == "bank"]
+    alone = sum(record.get("trainer") == "peft" for record in records)
+    if bank:
+        beside = max(record.get("company") or 1 for record in bank)
+        notes.append(
+            f"Trained by the bank: {len(bank)}, up to {beside} beside each other; "
+            "seconds are an adapter's share of the common time, by tokens."
+        )
+    if alone:
+        notes.append(f"Trained one after another with peft: {alone}.")
+    if any(_kept_fewer(record) for record in records):
+        notes.append("Steps count the updates that are in the adapter, of those planned.")
+    return notes
+
+
+def _kept_fewer(record: Mapping[str, Any]) -> bool:
+    planned = record.get("num_planned_steps")
+    return planned is not None and record.get("num_steps") != planned
 
 
 def _view(

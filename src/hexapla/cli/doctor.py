@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 EXAMPLE = "hexapla doctor"
-_EXTRAS = {"zstd": "zstandard", "datasets": "datasets", "ja": "MeCab", "ko": "mecab_ko"}
+_EXTRAS = {"zstd": "zstandard", "datasets": "datasets", "ja": "MeCab", "ko": "mecab_ko", "quantization": "bitsandbytes"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,17 +11,20 @@ from typing import Any, Literal
 from hexapla import prompts
 from hexapla.base import load_config, load_shape, load_tokenizer
 from hexapla.common.errors import UserError
+from hexapla.data.cleaning import rows_of
 from hexapla.data.examples import make_examples
 from hexapla.data.rows import Row
-from hexapla.data.stage import check_corpus, read_training_rows
+from hexapla.data.stage import check_corpus
 from hexapla.evaluate.stage import require_metrics
-from hexapla.pipeline.costing import cost_recipe
+from hexapla.pipeline.costing import adapters_at_once, largest_rank, plan_pools, training_cost
 from hexapla.recipe import Recipe
+from hexapla.train.cost import TrainingCost
 from hexapla.train.encoding import Limits, encode_examples
 
 _SAMPLED_ROWS = 200
-_CHECKPOINT_BYTES = 4 * 4  # of a parameter in training: value, two moments, and the copy being written
-_ADAPTER_BYTES = 4
+_ADAPTER_BYTES = 4  # of a parameter
+_REFERENCE_STATE_BYTES = 4 * 4  # of a parameter in a checkpoint: value, two moments, and the value before
+_BANK_STATE_BYTES = 4 * 4  # value, gradient, two moments
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def _tokenizer(recipe: Recipe) -> Iterator[Finding]:
     tokenizer = load_tokenizer(recipe.base_model)
     template = prompts.get_template(recipe.prompt)
     prompts.template_hash(template, tokenizer)
-    rows = read_training_rows(recipe.data, recipe.languages, seed=recipe.seed)
+    rows = _sampled_rows(recipe)
     tokens_per_character = {}
     for code in recipe.languages:
         texts = [row.texts[code] for row in rows if code in row.texts][:_SAMPLED_ROWS]
@@ -85,6 +88,22 @@ def _tokenizer(recipe: Recipe) -> Iterator[Finding]:
     most = f"most tokens a character: {worst} ({tokens_per_character[worst]:.2f})"
     yield Finding("tokenizer", "ok", f"round trip of {len(recipe.languages)} languages; {most}")
     yield _limits(recipe, tokenizer, template, rows)
+
+
+def _sampled_rows(recipe: Recipe) -> list[Row]:
+    """Rows from the start of the training corpora: reading ends when every language has enough of them."""
+    wanted = dict.fromkeys(recipe.languages, _SAMPLED_ROWS)
+    rows = []
+    for reader in recipe.data.train:
+        for _, row in rows_of(reader, recipe.languages):
+            if not isinstance(row, Row) or not any(wanted.get(code) for code in row.texts):
+                continue
+            rows.append(row)
+            for code in row.texts:
+                wanted[code] = max(0, wanted[code] - 1)
+            if not any(wanted.values()):
+                return rows
+    return rows
 
 
 def _round_trip(tokenizer: Any, text: str) -> str:
@@ -125,11 +144,27 @@ def _metrics(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _disk(recipe: Recipe, out: Path) -> Iterator[Finding]:
-    costing = cost_recipe(recipe)
-    merged = sum(pool.num_parameters for pool in costing.pools if "+" in pool.name)
-    trained = len(costing.jobs) * costing.num_adapter_parameters
-    needed = (trained + merged) * _ADAPTER_BYTES + costing.num_adapter_parameters * _CHECKPOINT_BYTES
+    cost = training_cost(recipe)
+    trained = sum(cost.num_adapter_parameters(job.name) for job in recipe.plan.jobs)
+    merged = sum(pool.num_parameters for pool in plan_pools(recipe, cost)[0] if "+" in pool.name)
+    needed = (trained + merged) * _ADAPTER_BYTES + _checkpoint_bytes(recipe, cost)
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free
     text = f"about {needed / 2**30:.2f} GiB needed for adapters, {free / 2**30:.1f} GiB free at {there}"
     yield Finding("disk", "ok" if needed < free else "fail", text)
+
+
+def _checkpoint_bytes(recipe: Recipe, cost: TrainingCost) -> int:
+    """Room for the checkpoints of training: those kept, and the one being written.
+
+    A bank writes all its adapters, as rows of the largest rank, and beside them values that each may go back to: the
+    latest good ones and, where development is measured, the best ones.
+    """
+    spec = recipe.train
+    num_parameters = cost.num_parameters(largest_rank(recipe))
+    if spec.trainer == "peft":
+        return num_parameters * _REFERENCE_STATE_BYTES * 2
+    num_values = 1 if spec.development is None else 2
+    num_written = spec.bank.keep_checkpoints + 1
+    of_parameter = (_BANK_STATE_BYTES + num_values * _ADAPTER_BYTES) * num_written
+    return adapters_at_once(recipe) * num_parameters * of_parameter

@@ -25,6 +25,7 @@ class JobCost:
     """One adapter to train; None where the corpora cannot be read here."""
 
     job: Job
+    num_parameters: int
     num_examples: int | None
     num_steps: int | None
     flops: float | None
@@ -40,10 +41,40 @@ class PoolSize:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Estimates for the device that trains, in bytes.
+
+    Attributes:
+        adapter: what each adapter takes that is trained at the same time; `num_adapters` of them are.
+    """
+
+    base: int
+    activations: int
+    adapter: int
+    num_adapters: int
+
+    @property
+    def total(self) -> int:
+        """At the peak of training."""
+        return self.base + self.activations + self.num_adapters * self.adapter
+
+    def to_record(self) -> dict[str, int]:
+        """JSON data."""
+        return {
+            "base_bytes": self.base,
+            "activation_bytes": self.activations,
+            "adapter_bytes": self.adapter,
+            "adapters_at_once": self.num_adapters,
+            "total_bytes": self.total,
+        }
+
+
+@dataclass(frozen=True)
 class Costing:
     """A recipe's plan with its costs.
 
     Attributes:
+        num_adapter_parameters: of an adapter without settings of its own.
         unknown: why examples, steps and FLOPs are not known; None when they are.
     """
 
@@ -53,7 +84,7 @@ class Costing:
     routes: Mapping[str, Mapping[Direction, str]]
     num_base_parameters: int
     num_adapter_parameters: int
-    memory_bytes: int
+    memory: Memory
     unknown: str | None
 
     def to_json(self) -> str:
@@ -65,11 +96,12 @@ class Costing:
             "directions": [str(direction) for direction in layout.directions],
             "groups": {name: list(members) for name, members in layout.groups.items()},
             "adapter_parameters": self.num_adapter_parameters,
-            "memory_bytes": self.memory_bytes,
+            "memory": self.memory.to_record(),
             "jobs": [
                 {
                     "name": cost.job.name,
                     "directions": [str(direction) for direction in cost.job.directions],
+                    "parameters": cost.num_parameters,
                     "examples": cost.num_examples,
                     "steps": cost.num_steps,
                     "flops": cost.flops,
@@ -122,16 +154,26 @@ class Costing:
         by_side = ", ".join(f"{number} {side.value}" for side, number in sides.items() if number)
         flops = [cost.flops for cost in self.jobs]
         total = MISSING if None in flops else f"{sum(value for value in flops if value is not None):.2e}"
+        sizes = [parameter_count(number) for number in sorted({cost.num_parameters for cost in self.jobs})]
+        size = sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
         facts = [
             ("recipe", self.recipe.name),
             ("base", f"{self.recipe.base}, {parameter_count(self.num_base_parameters)} parameters"),
             ("languages", f"{len(layout.languages)} with hubs {', '.join(layout.hubs)}, {len(layout.groups)} groups"),
             ("directions", f"{len(layout.directions)} ({by_side})"),
-            ("to train", f"{len(self.jobs)} adapters of {parameter_count(self.num_adapter_parameters)} parameters"),
+            ("to train", f"{len(self.jobs)} adapters of {size} parameters"),
             ("training", f"{total} FLOPs (estimate: 4 a base weight and token, 6 an adapter weight)"),
-            ("memory", f"{self.memory_bytes / 2**30:.1f} GiB at the peak of training (estimate)"),
+            ("memory", self._memory()),
         ]
         return [f"{name:<11} {text}" for name, text in facts]
+
+    def _memory(self) -> str:
+        memory = self.memory
+        at_once = f"all {memory.num_adapters}" if memory.num_adapters == len(self.jobs) else str(memory.num_adapters)
+        return (
+            f"{_gib(memory.base + memory.activations)} base and activations, {_gib(memory.adapter)} an adapter; "
+            f"{at_once} at once {_gib(memory.total)} (estimate)"
+        )
 
 
 def cost_recipe(recipe: Recipe) -> Costing:
@@ -140,22 +182,69 @@ def cost_recipe(recipe: Recipe) -> Costing:
     Raises:
         UserError: the base's shape is neither here nor bundled.
     """
-    cost = TrainingCost(load_shape(recipe.base_model), recipe.train)
+    cost = training_cost(recipe)
     rows, unknown = _training_rows(recipe)
     plan = recipe.plan
-    jobs = tuple(_job_cost(job, rows, cost, recipe.train.epochs) for job in plan.jobs)
-    sizes = {name: len(plan.jobs_of(name)) for name in recipe.train.strategies}
+    jobs = tuple(_job_cost(job, rows, cost) for job in plan.jobs)
+    pools, routes = plan_pools(recipe, cost)
+    parameters = cost.num_adapter_parameters()
+    return Costing(recipe, jobs, pools, routes, cost.num_base_parameters, parameters, _memory(recipe, cost), unknown)
+
+
+def training_cost(recipe: Recipe) -> TrainingCost:
+    """What costs are computed from: the base's shapes and the settings. Without `precision` a GPU's bf16 is assumed.
+
+    Raises:
+        UserError: the base's shape is neither here nor bundled.
+    """
+    spec = recipe.train
+    return TrainingCost(load_shape(recipe.base_model), spec, weight_bytes=4 if spec.precision == "fp32" else 2)
+
+
+def adapters_at_once(recipe: Recipe) -> int:
+    """Adapters that are trained at the same time at most: all where the settings name no number."""
+    spec, num_jobs = recipe.train, len(recipe.plan.jobs)
+    if spec.trainer == "peft":
+        return 1
+    return num_jobs if spec.bank.adapters_at_once is None else min(num_jobs, spec.bank.adapters_at_once)
+
+
+def largest_rank(recipe: Recipe) -> int:
+    """Of the adapters to train."""
+    return max(recipe.train.of(job.name).lora.rank for job in recipe.plan.jobs)
+
+
+def _memory(recipe: Recipe, cost: TrainingCost) -> Memory:
+    return Memory(
+        cost.base_bytes,
+        cost.activation_bytes(cost.micro_batch_tokens),
+        cost.adapter_state_bytes(largest_rank(recipe)),
+        adapters_at_once(recipe),
+    )
+
+
+def plan_pools(recipe: Recipe, cost: TrainingCost) -> tuple[tuple[PoolSize, ...], dict[str, Mapping[Direction, str]]]:
+    """Sizes and routes of all pools that the recipe makes, trained and merged; no corpus is read."""
+    plan = recipe.plan
     routes: dict[str, Mapping[Direction, str]] = dict(plan.routes)
+    parameters = {
+        name: {job.name: cost.num_adapter_parameters(job.name) for job in plan.jobs_of(name)}
+        for name in recipe.train.strategies
+    }
     for strategy in recipe.merged_strategies:
         assert recipe.merge is not None
         name = f"{strategy}+{recipe.merge.operator}"
         merged = dict(plan.routes[strategy])
+        made = {}
         for merge_set in merge_sets(recipe.layout, plan.routes[strategy], recipe.merge, pool=strategy):
             merged.update(dict.fromkeys(merge_set.directions, merge_set.name))
-        routes[name], sizes[name] = merged, len(set(merged.values()))
-    parameters = cost.num_adapter_parameters
-    pools = tuple(PoolSize(name, number, number * parameters) for name, number in sizes.items())
-    return Costing(recipe, jobs, pools, routes, cost.num_base_parameters, parameters, cost.memory_bytes, unknown)
+            rank = recipe.merge.rank
+            if rank is None:
+                rank = max(recipe.train.of(expert).lora.rank for expert in merge_set.experts)
+            made[merge_set.name] = cost.num_parameters(rank)
+        routes[name] = merged
+        parameters[name] = {member: {**parameters[strategy], **made}[member] for member in merged.values()}
+    return tuple(PoolSize(name, len(each), sum(each.values())) for name, each in parameters.items()), routes
 
 
 def _training_rows(recipe: Recipe) -> tuple[list[Row] | None, str | None]:
@@ -165,12 +254,14 @@ def _training_rows(recipe: Recipe) -> tuple[list[Row] | None, str | None]:
         return None, error.paragraph()
 
 
-def _job_cost(job: Job, rows: list[Row] | None, cost: TrainingCost, epochs: int) -> JobCost:
+def _job_cost(job: Job, rows: list[Row] | None, cost: TrainingCost) -> JobCost:
+    parameters = cost.num_adapter_parameters(job.name)
     if rows is None:
-        return JobCost(job, None, None, None)
+        return JobCost(job, parameters, None, None, None)
     examples: list[Example] = make_examples(rows, job.directions)
-    tokens = estimate_tokens(examples) * epochs
-    return JobCost(job, len(examples), cost.num_steps(len(examples)), cost.flops(tokens))
+    tokens = estimate_tokens(examples) * cost.spec.of(job.name).epochs
+    steps, flops = cost.num_steps(len(examples), job.name), cost.flops(tokens, job.name)
+    return JobCost(job, parameters, len(examples), steps, flops)
 
 
 def _directions(job: Job) -> str:
@@ -180,3 +271,9 @@ def _directions(job: Job) -> str:
 
 def _or_missing(number: int | None) -> str:
     return MISSING if number is None else f"{number:,}"
+
+
+def _gib(num_bytes: int) -> str:
+    """One digit where there are whole GiB, else two figures."""
+    gib = num_bytes / 2**30
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{gib:.2g} GiB"

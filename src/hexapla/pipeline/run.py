@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,28 +15,30 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hexapla import prompts
+from hexapla.analyze.curves import loss_curve
 from hexapla.analyze.report import RunInfo, write_report
 from hexapla.base import fingerprint, load_tokenizer
 from hexapla.common.artifacts import digest_of, is_complete, read_json, write_text
 from hexapla.common.errors import UserError
 from hexapla.common.progress import duration
-from hexapla.data.examples import Example, make_examples
+from hexapla.data.examples import make_examples
 from hexapla.data.stage import Corpus, build_corpus, input_digests, load_corpus
 from hexapla.evaluate.comparison import PoolCost, comparison_table
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.evaluate.stage import evaluate_pool, require_metrics
 from hexapla.merge.report import REPORT_FILE
-from hexapla.merge.stage import merge_pool
+from hexapla.merge.stage import merge_pool, remove_leftovers
 from hexapla.pipeline.workspace import Workspace, machine, versions
 from hexapla.plan import Job
 from hexapla.pool import Pool, PoolDescription, describe_base, write_pool
 from hexapla.prompts import Template
 from hexapla.recipe import Recipe
+from hexapla.train.result import LOG_FILE, SUMMARY_FILE
+from hexapla.train.task import TrainTask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from hexapla.train.stage import AdapterTrainer
     from hexapla.translate.engines.torch_engine import TorchEngine
 
 BASE_POOL = "base"
@@ -128,42 +131,59 @@ class _Run:
 
     def _adapters(self, corpus: Corpus) -> dict[str, Path]:
         """Train what is not trained yet; returns the PEFT folder of every job."""
-        folders = {}
-        for job in self.recipe.plan.jobs:
-            examples = make_examples(corpus.train, job.directions)
-            key = self._adapter_key(job, examples)
-            folders[job.name] = self.workspace.make("adapter", job.name, key, partial(self._train, job, examples))
-            summary = read_json(folders[job.name] / "training.json")
-            if summary["status"] == "diverged":
-                self.warnings.append(
-                    f"the adapter {job.name} diverged and was left at its state after {summary['num_steps']} steps "
-                    f"(see {folders[job.name] / 'training.json'}); a lower train.optimizer.lr may help"
-                )
+        tasks = [self._task(job, corpus) for job in self.recipe.plan.jobs]
+        keys = {task.job.name: self._adapter_key(task) for task in tasks}
+        folders = {name: self.workspace.location("adapter", name, key) for name, key in keys.items()}
+        finished = frozenset(name for name, folder in folders.items() if is_complete(folder))
+        work = self.workspace.work(self.workspace.location("adapter", "all", keys))
+        if len(finished) < len(tasks):
+            from hexapla.train.stage import train_adapters
+
+            train_adapters(
+                self.recipe.base_model,
+                self._template,
+                self.recipe.train,
+                self.recipe.seed,
+                tasks,
+                deliver=lambda name, fill: self._keep_adapter(name, keys[name], fill),
+                finished=finished,
+                work=work,
+                log=self.workspace.log,
+            )
+        shutil.rmtree(work, ignore_errors=True)
+        for name, folder in folders.items():
+            self._warn_of_divergence(name, folder / SUMMARY_FILE)
         return folders
 
-    def _train(self, job: Job, examples: list[Example], aside: Path, work: Path) -> None:
-        self._trainer.train(job, examples, aside, work, self.workspace.log)
+    def _task(self, job: Job, corpus: Corpus) -> TrainTask:
+        development = make_examples(corpus.dev, job.directions) if self.recipe.train.development else ()
+        return TrainTask(job, make_examples(corpus.train, job.directions), development)
 
-    @cached_property
-    def _trainer(self) -> AdapterTrainer:
-        """The base with its trainer, loaded when the first adapter is missing."""
-        from hexapla.train.stage import AdapterTrainer
+    def _keep_adapter(self, name: str, key: dict[str, Any], fill: Callable[[Path], None]) -> None:
+        self.workspace.make("adapter", name, key, lambda aside, _: fill(aside))
 
-        return AdapterTrainer(self.recipe.base_model, self._template, self.recipe.train, self.recipe.seed)
+    def _warn_of_divergence(self, name: str, summary_file: Path) -> None:
+        summary = read_json(summary_file)
+        if summary["status"] == "diverged":
+            self.warnings.append(
+                f"the adapter {name} diverged and was left at its state after {summary['num_steps']} steps "
+                f"(see {summary_file}); a lower train.optimizer.lr may help"
+            )
 
-    def _adapter_key(self, job: Job, examples: list[Example]) -> dict[str, Any]:
+    def _adapter_key(self, task: TrainTask) -> dict[str, Any]:
         """What an adapter depends on: its own examples, not the corpus, so that a new language leaves it alone."""
-        spec = self.recipe.train.resolved()
-        for outside in ("strategy", "checkpoint_every_s"):
-            del spec[outside]
+        texts = [
+            [[example.id, example.source, example.target] for example in examples]
+            for examples in (task.examples, task.development)
+        ]
         return {
             "base": self._fingerprint,
             "template": self._template_hash,
-            "train": spec,
+            "train": self.recipe.train.outcome(task.job.name),
             "seed": self.recipe.seed,
-            "job": job.name,
-            "directions": [str(direction) for direction in job.directions],
-            "examples": digest_of([[example.id, example.source, example.target] for example in examples]),
+            "job": task.job.name,
+            "directions": [str(direction) for direction in task.job.directions],
+            "examples": digest_of(texts),
         }
 
     # Pools
@@ -216,6 +236,7 @@ class _Run:
             key = {"pool": pools[strategy].digest, "merge": spec.resolved(), "seed": self.recipe.seed}
             folder = self.workspace.location("pool", name, key)
             if is_complete(folder):
+                remove_leftovers(folder)
                 merged[name] = Pool.load(folder)
             else:
                 merged[name] = merge_pool(pools[strategy], spec, folder, name=name, seed=self.recipe.seed)
@@ -283,7 +304,10 @@ class _Run:
     def _report(
         self, corpus: Corpus, adapters: dict[str, Path], pools: dict[str, Pool], tables: dict[str, ScoreTable]
     ) -> Outcome:
-        training = {name: read_json(folder / "training.json") for name, folder in adapters.items()}
+        training = {
+            name: {**read_json(folder / SUMMARY_FILE), "losses": loss_curve(folder / LOG_FILE)}
+            for name, folder in adapters.items()
+        }
         merged = {name: pool for name, pool in pools.items() if (pool.folder / REPORT_FILE).is_file()}
         costs = {name: self._cost(name, pool, training) for name, pool in pools.items()}
         out = self.workspace.out

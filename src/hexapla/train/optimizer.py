@@ -1,7 +1,7 @@
 """Learning-rate schedules, and AdamW over all factors of an adapter as one flat vector.
 
-Adapters are many small tensors. Kept as views of one buffer, a step costs one fused call, one norm and one copy
-instead of hundreds, and a checkpoint is three vectors.
+Adapters are many small tensors. Kept as views of one buffer, a step costs one fused call and one norm instead of
+hundreds, and a checkpoint is three vectors.
 """
 
 from __future__ import annotations
@@ -43,34 +43,57 @@ def learning_rate(spec: OptimizerSpec, step: int, num_steps: int) -> float:
 
 
 class FlatAdamW:
-    """AdamW over parameters that it moves into one buffer.
+    """AdamW over one flat vector of parameters, all factors of an adapter.
 
-    The parameters become views of `values`, their gradients views of `gradients`: leave `.grad` in place and call
-    `zero_gradients` instead of setting it to None.
+    Args:
+        values, gradients: [P] in fp32; whoever computes gradients adds them to `gradients`.
 
     Raises:
-        ValueError: a parameter is not fp32.
+        ValueError: they are not fp32.
     """
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], spec: OptimizerSpec) -> None:
+    def __init__(self, values: torch.Tensor, gradients: torch.Tensor, spec: OptimizerSpec) -> None:
         import torch
 
-        self._parameters = list(parameters)
-        if any(parameter.dtype != torch.float32 for parameter in self._parameters):
+        if values.dtype != torch.float32:
             raise ValueError("adapters are trained in fp32")
         self._spec = spec
-        self.values = torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters])
-        self.gradients = torch.zeros_like(self.values)
-        offset = 0
-        for parameter in self._parameters:
-            end = offset + parameter.numel()
-            parameter.data = self.values[offset:end].view_as(parameter)
-            parameter.grad = self.gradients[offset:end].view_as(parameter)
-            offset = end
+        self.values, self.gradients = values, gradients
         self.reset()
 
     def reset(self) -> None:
         """Forget moments and step count; the values stay."""
+        self._forget_moments()
+        self.zero_gradients()
+
+    def zero_gradients(self) -> None:
+        """Set every gradient to zero."""
+        self.gradients.zero_()
+
+    def gradient_norm(self) -> float:
+        """L2 norm over all parameters; NaN or infinite when any gradient is."""
+        return float(self.gradients.norm())
+
+    def step(self, lr: float, gradient_norm: float) -> None:
+        """One update with gradients scaled down to `max_grad_norm`."""
+        if gradient_norm > self._spec.max_grad_norm:
+            self.gradients.mul_(self._spec.max_grad_norm / gradient_norm)
+        self._update(lr)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything but gradients that a checkpoint needs, by name."""
+        return {"values": self.values, **self._moments()}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Continue from what `state` returned."""
+        self.reset()
+        self.values.copy_(state["values"])
+        if "step" in state:
+            self._load_moments(state)
+
+    # Where the moments lie: subclasses put them elsewhere.
+
+    def _forget_moments(self) -> None:
         import torch
 
         self._flat = torch.nn.Parameter(self.values)
@@ -83,51 +106,34 @@ class FlatAdamW:
             weight_decay=self._spec.weight_decay,
             fused=True,
         )
-        self._good_values = self.values.clone()
-        self.zero_gradients()
 
-    def zero_gradients(self) -> None:
-        """Set every gradient to zero."""
-        self.gradients.zero_()
-
-    def gradient_norm(self) -> float:
-        """L2 norm over all parameters; NaN or infinite when any gradient is."""
-        return float(self.gradients.norm())
-
-    def step(self, lr: float, gradient_norm: float) -> None:
-        """One update with gradients scaled down to `max_grad_norm`; the values before it are kept."""
-        if gradient_norm > self._spec.max_grad_norm:
-            self.gradients.mul_(self._spec.max_grad_norm / gradient_norm)
-        self._good_values.copy_(self.values)
+    def _update(self, lr: float) -> None:
         self._adam.param_groups[0]["lr"] = lr
         self._adam.step()
 
-    def undo_values(self) -> None:
-        """Go back to the values before the latest step, the last ones whose loss is known."""
-        self.values.copy_(self._good_values)
+    def _moments(self) -> dict[str, torch.Tensor]:
+        """Moments and step count; nothing before the first step."""
+        return self._adam.state.get(self._flat, {})
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """Everything a checkpoint needs, by name."""
-        import torch
-
-        moments = self._adam.state.get(self._flat, {})
-        return {
-            "values": self.values,
-            "good_values": self._good_values,
-            "exp_avg": moments.get("exp_avg", torch.zeros_like(self.values)),
-            "exp_avg_sq": moments.get("exp_avg_sq", torch.zeros_like(self.values)),
-            "step": moments.get("step", torch.zeros(())),
-        }
-
-    def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Continue from what `state` returned."""
-        self.reset()
+    def _load_moments(self, state: dict[str, torch.Tensor]) -> None:
         device = self.values.device
-        self.values.copy_(state["values"])
-        self._good_values.copy_(state["good_values"])
-        step_device = device if device.type == "cuda" else "cpu"
-        self._adam.state[self._flat] = {
-            "step": state["step"].to(step_device),
-            "exp_avg": state["exp_avg"].to(device),
-            "exp_avg_sq": state["exp_avg_sq"].to(device),
-        }
+        self._adam.state[self._flat] = {name: state[name].to(device) for name in ("step", "exp_avg", "exp_avg_sq")}
+
+
+def flatten(parameters: Iterable[torch.nn.Parameter]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Move parameters into one buffer: they become views of the values returned, their gradients of the second.
+
+    Leave `.grad` in place and zero the buffer instead of setting it to None.
+    """
+    import torch
+
+    listed = list(parameters)
+    values = torch.cat([parameter.detach().reshape(-1) for parameter in listed])
+    gradients = torch.zeros_like(values)
+    offset = 0
+    for parameter in listed:
+        end = offset + parameter.numel()
+        parameter.data = values[offset:end].view_as(parameter)
+        parameter.grad = gradients[offset:end].view_as(parameter)
+        offset = end
+    return values, gradients

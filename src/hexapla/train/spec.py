@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hexapla.common.errors import nearest
 from hexapla.common.spec import Spec
@@ -78,6 +78,50 @@ class OptimizerSpec(Spec):
         return value
 
 
+class AdapterSpec(Spec):
+    """What one adapter has otherwise than the others; None: as the others."""
+
+    rank: int | None = Field(default=None, ge=1, description="As train.lora.rank.")
+    alpha: float | None = Field(default=None, gt=0, description="As train.lora.alpha.")
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="As train.lora.dropout.")
+    lr: float | None = Field(default=None, gt=0, description="As train.optimizer.lr.")
+    batch: int | None = Field(default=None, ge=1, description="As train.batch.")
+    epochs: int | None = Field(default=None, ge=1, description="As train.epochs.")
+
+
+class DevelopmentSpec(Spec):
+    """Loss on development rows while an adapter is trained: its best state is kept."""
+
+    every: float = Field(default=0.1, gt=0, le=1, description="Share of an adapter's steps between two measurements.")
+    patience: int | None = Field(
+        default=None, ge=1, description="Measurements without a better loss after which an adapter stops; null: never."
+    )
+    examples: int = Field(
+        default=200, ge=1, description="Development examples of an adapter at most, chosen by a hash of their ids."
+    )
+
+
+class BankSpec(Spec):
+    """How many adapters share the device, and what of them lies there. All but 8-bit moments change results by
+    summation order only.
+    """
+
+    adapters_at_once: int | None = Field(
+        default=None, ge=1, description="Adapters trained beside each other at most; null: as many as memory holds."
+    )
+    optimizer_states: Literal["device", "host", "8bit"] = Field(
+        default="device",
+        description="Where Adam's moments lie: on the device, in the host's memory (fetched for each step), or on the "
+        "device in 8 bits (bitsandbytes).",
+    )
+    processes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Processes that share out the adapters, each with its own copy of the base; null: one a GPU.",
+    )
+    keep_checkpoints: int = Field(default=2, ge=1, description="Checkpoints kept; older ones are removed.")
+
+
 class TrainSpec(Spec):
     """How the adapters of a plan are trained."""
 
@@ -85,6 +129,10 @@ class TrainSpec(Spec):
         default="direction-aware",
         description="Which directions share an adapter: multilingual, group, separate, direction-aware (DAT); a list "
         "trains every strategy, equal adapters once.",
+    )
+    trainer: Literal["bank", "peft"] = Field(
+        default="bank",
+        description="bank: many adapters at once over one base; peft: one after another, the reference.",
     )
     lora: LoraSpec = Field(default_factory=LoraSpec, description="Shape of the adapters.")
     optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec, description="Optimiser and learning rate.")
@@ -98,23 +146,33 @@ class TrainSpec(Spec):
         ge=2,
         description="Examples whose target has more tokens, end of sequence included, are set aside. Default: DAT.",
     )
-    micro_batch_tokens: int = Field(
-        default=4096,
+    adapters: dict[str, AdapterSpec] = Field(
+        default_factory=dict, description="Adapter name → what it has otherwise than the others (bank only)."
+    )
+    development: DevelopmentSpec | None = Field(
+        default=None, description="Measure on data.dev while training (bank only); null: the last state is kept."
+    )
+    bank: BankSpec = Field(default_factory=BankSpec, description="Settings of the bank.")
+    micro_batch_tokens: int | None = Field(
+        default=None,
         ge=1,
-        description="Tokens, padding included, that go through the base at once: bounds memory, changes results by "
-        "summation order only. A longer example goes alone. On a CPU about 1000 is fastest. Ours.",
+        description="Tokens that go through the base at once: bounds memory, changes results by summation order only. "
+        "null: 1024 on a CPU, 8192 on a GPU, more where one example is longer. Ours, fastest in benchmarks.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
         description="Precision of the base and of the arithmetic; adapters and optimiser are fp32. auto: bf16 on a GPU "
         "that has it, else fp32. DAT: half precision.",
     )
+    quantization: Literal["none", "8bit", "4bit"] = Field(
+        default="none", description="Quantise the base's weights on loading (bitsandbytes; bank only). Ours."
+    )
     gradient_checkpointing: bool = Field(
         default=False,
         description="Recompute layers in the backward pass: less memory, a third more time. Ours.",
     )
     checkpoint_every_s: float = Field(
-        default=300.0, ge=0, description="Seconds between checkpoints of a running adapter; 0: after every step. Ours."
+        default=300.0, ge=0, description="Seconds between checkpoints; 0: after every step. Ours."
     )
 
     @field_validator("strategy")
@@ -130,7 +188,46 @@ class TrainSpec(Spec):
             raise ValueError("a strategy is named twice")
         return value
 
+    @model_validator(mode="after")
+    def _reference_is_plain(self) -> Self:
+        if self.trainer == "peft":
+            for field, unused in (("adapters", {}), ("development", None), ("quantization", "none")):
+                if getattr(self, field) != unused:
+                    raise ValueError(f"{field} needs trainer: bank")
+        return self
+
     @property
     def strategies(self) -> tuple[str, ...]:
         """The strategies as a tuple, one or several."""
         return (self.strategy,) if isinstance(self.strategy, str) else self.strategy
+
+    def of(self, adapter: str) -> TrainSpec:
+        """The settings of one adapter: its own where it has them, written into the common ones."""
+        own = self.adapters.get(adapter, AdapterSpec())
+
+        def changes(*fields: str) -> dict[str, Any]:
+            return {field: value for field in fields if (value := getattr(own, field)) is not None}
+
+        return self.model_copy(
+            update={
+                **changes("batch", "epochs"),
+                "adapters": {},
+                "lora": self.lora.model_copy(update=changes("rank", "alpha", "dropout")),
+                "optimizer": self.optimizer.model_copy(update=changes("lr")),
+            }
+        )
+
+    def outcome(self, adapter: str) -> dict[str, Any]:
+        """What of the settings an adapter depends on, beyond the order of summation, as JSON data."""
+        spec = self.of(adapter).resolved()
+        for neutral in (
+            "strategy",
+            "adapters",
+            "bank",
+            "micro_batch_tokens",
+            "gradient_checkpointing",
+            "checkpoint_every_s",
+        ):
+            del spec[neutral]
+        spec["moments"] = "8bit" if self.bank.optimizer_states == "8bit" else "fp32"
+        return spec

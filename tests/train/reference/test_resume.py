@@ -13,9 +13,9 @@ import torch
 
 from hexapla.common.errors import CorruptArtifactError, UserError
 from hexapla.common.progress import EventLog
-from hexapla.train.checkpoint import CHECKPOINT_FILE, Checkpoint, load_checkpoint, save_checkpoint
+from hexapla.train.reference.checkpoint import CHECKPOINT_FILE, Checkpoint, load_checkpoint, save_checkpoint
 from hexapla.train.spec import LoraSpec, OptimizerSpec
-from tests.train.material import JOB, adapter_bytes, examples, train_spec, trainer
+from tests.train.material import adapter_bytes, task, train_spec, trainer
 
 NUM_EXAMPLES = 22
 SPEC = train_spec(
@@ -30,8 +30,8 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from hexapla.common.progress import EventLog
-from tests.train.material import JOB, examples, trainer
-from tests.train.test_resume import NUM_EXAMPLES, SPEC
+from tests.train.material import task, trainer
+from tests.train.reference.test_resume import NUM_EXAMPLES, SPEC
 
 class Deadly(EventLog):
     def write(self, event, **fields):
@@ -39,7 +39,7 @@ class Deadly(EventLog):
             os.kill(os.getpid(), signal.SIGKILL)
 
 base, folder, work = map(Path, sys.argv[1:])
-trainer(base, SPEC).train(JOB, examples(NUM_EXAMPLES), folder, work, Deadly(None))
+trainer(base, SPEC).train(task(NUM_EXAMPLES), folder, work, Deadly(None))
 """
 
 
@@ -63,7 +63,7 @@ class _InterruptAt(EventLog):
 
 def _whole_run(base: Path, folder: Path) -> dict[str, bytes]:
     with trainer(base, SPEC) as made:
-        made.train(JOB, examples(NUM_EXAMPLES), folder, folder.with_suffix(".work"))
+        made.train(task(NUM_EXAMPLES), folder, folder.with_suffix(".work"))
     return adapter_bytes(folder)
 
 
@@ -75,7 +75,7 @@ def test_a_run_killed_by_sigkill_ends_in_the_same_bytes(qwen3_base: Path, tmp_pa
     assert not folder.exists()
     log = _InterruptAt(None)
     with trainer(qwen3_base, SPEC) as made:
-        result = made.train(JOB, examples(NUM_EXAMPLES), folder, work, log)
+        result = made.train(task(NUM_EXAMPLES), folder, work, log)
     assert log.resumed_at == 9
     assert result.num_steps == 16
     assert adapter_bytes(folder) == _whole_run(qwen3_base, tmp_path / "whole")
@@ -85,9 +85,9 @@ def test_interrupted_twice_in_one_process(qwen3_base: Path, tmp_path: Path) -> N
     with trainer(qwen3_base, SPEC) as made:
         for step in (2, 11):
             with pytest.raises(_InterruptedError):
-                made.train(JOB, examples(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", _InterruptAt(step))
+                made.train(task(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", _InterruptAt(step))
         log = _InterruptAt(None)
-        made.train(JOB, examples(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", log)
+        made.train(task(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", log)
     assert log.resumed_at == 11
     assert adapter_bytes(tmp_path / "a") == _whole_run(qwen3_base, tmp_path / "whole")
 
@@ -95,24 +95,30 @@ def test_interrupted_twice_in_one_process(qwen3_base: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("change", ["seed", "lora", "examples"])
 def test_a_checkpoint_of_another_run_is_refused(qwen3_base: Path, tmp_path: Path, change: str) -> None:
     with trainer(qwen3_base, SPEC) as made, pytest.raises(_InterruptedError):
-        made.train(JOB, examples(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", _InterruptAt(2))
+        made.train(task(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", _InterruptAt(2))
     spec = SPEC.model_copy(update={"lora": LoraSpec(rank=4, alpha=5)}) if change == "lora" else SPEC
     num = 21 if change == "examples" else NUM_EXAMPLES
     with (
         trainer(qwen3_base, spec, seed=int(change == "seed")) as made,
         pytest.raises(UserError, match="of another run") as caught,
     ):
-        made.train(JOB, examples(num), tmp_path / "a", tmp_path / "work")
+        made.train(task(num), tmp_path / "a", tmp_path / "work")
     assert CHECKPOINT_FILE in caught.value.paragraph()
     assert (tmp_path / "work" / CHECKPOINT_FILE).is_file()
 
 
-def test_how_often_checkpoints_are_made_may_change(qwen3_base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change", [{"checkpoint_every_s": 1e9}, {"micro_batch_tokens": 40}, {"gradient_checkpointing": True}]
+)
+def test_what_the_adapter_does_not_depend_on_may_change(
+    qwen3_base: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """Less memory included: after a failure for lack of it the run goes on where it was."""
     with trainer(qwen3_base, SPEC) as made, pytest.raises(_InterruptedError):
-        made.train(JOB, examples(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", _InterruptAt(2))
+        made.train(task(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", _InterruptAt(2))
     log = _InterruptAt(None)
-    with trainer(qwen3_base, SPEC.model_copy(update={"checkpoint_every_s": 1e9})) as made:
-        made.train(JOB, examples(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", log)
+    with trainer(qwen3_base, SPEC.model_copy(update=change)) as made:
+        made.train(task(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", log)
     assert log.resumed_at == 2
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hexapla.train.batching import MicroBatch
+from hexapla.train.reference.batching import MicroBatch
 
 if TYPE_CHECKING:
     import torch

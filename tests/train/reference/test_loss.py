@@ -10,10 +10,10 @@ import torch
 
 from hexapla.base import Base, load_model, load_tokenizer
 from hexapla.prompts import get_template
-from hexapla.train.batching import collate
 from hexapla.train.encoding import EncodedExample, Limits, encode_examples
-from hexapla.train.lora import attach
-from hexapla.train.loss import target_logits, target_loss_sum
+from hexapla.train.reference.batching import collate
+from hexapla.train.reference.layers import attach
+from hexapla.train.reference.loss import target_logits, target_loss_sum
 from hexapla.train.spec import LoraSpec
 from tests.train.material import examples
 

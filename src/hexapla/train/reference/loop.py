@@ -12,39 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from hexapla.common.progress import EventLog, Progress
 from hexapla.common.seeds import derive_seed
-from hexapla.train.batching import BatchOrder, collate, micro_batches, num_steps
-from hexapla.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from hexapla.train.batching import BatchOrder, default_micro_batch_tokens
 from hexapla.train.encoding import EncodedExample
-from hexapla.train.lora import LoraLayers
-from hexapla.train.loss import target_loss_sum
-from hexapla.train.optimizer import FlatAdamW, learning_rate
+from hexapla.train.optimizer import FlatAdamW, flatten, learning_rate
+from hexapla.train.reference.batching import collate, micro_batches
+from hexapla.train.reference.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from hexapla.train.reference.layers import LoraLayers
+from hexapla.train.reference.loss import target_loss_sum
+from hexapla.train.result import StepRecord
 from hexapla.train.spec import TrainSpec
+from hexapla.train.task import PreparedTask
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What happened in one step; a line of `log.jsonl`.
-
-    Attributes:
-        step: from 1.
-        loss: mean over the batch's target tokens, before the update.
-        gradient_norm: before clipping.
-    """
-
-    step: int
-    loss: float
-    lr: float
-    gradient_norm: float
-    num_target_tokens: int
-    num_input_tokens: int
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether an update may be made from this."""
-        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
 
 
 @dataclass(frozen=True)
@@ -59,19 +39,37 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Engine:
-    """What all adapters of a trainer share: the layers, their optimiser, the settings and the device."""
+    """What all adapters of a trainer share: the layers, their optimiser, the settings and the device.
+
+    Attributes:
+        good_values: the values before the latest update, the last ones whose loss is known.
+    """
 
     layers: LoraLayers
     optimizer: FlatAdamW
+    good_values: torch.Tensor
     spec: TrainSpec
     seed: int
     device: torch.device
     dtype: torch.dtype
 
+    @classmethod
+    def over(cls, layers: LoraLayers, spec: TrainSpec, seed: int, device: torch.device, dtype: torch.dtype) -> Engine:
+        """An engine with a new optimiser over the layers' factors."""
+        optimizer = FlatAdamW(*flatten(layers.parameters()), spec.optimizer)
+        return cls(layers, optimizer, optimizer.values.clone(), spec, seed, device, dtype)
+
+    @property
+    def micro_batch_tokens(self) -> int:
+        """Tokens, padding included, that go through the base at once; a longer example goes alone."""
+        given = self.spec.micro_batch_tokens
+        return default_micro_batch_tokens(self.device) if given is None else given
+
     def start(self, adapter: str) -> None:
         """Initial factors and a fresh optimiser for a new adapter."""
         self.layers.initialise(self.seed, adapter)
         self.optimizer.reset()
+        self.good_values.copy_(self.optimizer.values)
 
     def step(self, examples: list[EncodedExample], *, adapter: str, step: int, num_steps: int) -> StepRecord:
         """Gradient of the mean loss over all target tokens of a global batch; an update if it is finite."""
@@ -82,7 +80,7 @@ class Engine:
         loss_sum = torch.zeros((), device=self.device)
         self.optimizer.zero_gradients()
         with self._randomness(adapter, step):
-            for part in micro_batches(examples, self.spec.micro_batch_tokens):
+            for part in micro_batches(examples, self.micro_batch_tokens):
                 batch = collate(part, self.device)
                 with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
                     part_sum = target_loss_sum(self.layers.model, batch)
@@ -97,8 +95,22 @@ class Engine:
             num_input_tokens=sum(example.num_input_tokens for example in examples),
         )
         if record.is_finite:
+            self.good_values.copy_(self.optimizer.values)
             self.optimizer.step(lr, record.gradient_norm)
         return record
+
+    def undo(self) -> None:
+        """Go back to the values before the latest update."""
+        self.optimizer.values.copy_(self.good_values)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint needs, by name."""
+        return {**self.optimizer.state(), "good_values": self.good_values}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Continue from what `state` returned."""
+        self.good_values.copy_(state["good_values"])
+        self.optimizer.load_state(state)
 
     @contextlib.contextmanager
     def _randomness(self, adapter: str, step: int) -> Iterator[None]:
@@ -120,12 +132,12 @@ class AdapterRun:
         run: digest of everything that the result depends on; see `checkpoint.load_checkpoint`.
     """
 
-    def __init__(self, engine: Engine, adapter: str, examples: list[EncodedExample], *, work: Path, run: str) -> None:
-        spec = engine.spec
-        self._engine, self._adapter, self._examples, self._work, self._run = engine, adapter, examples, work, run
-        ids = [example.id for example in examples]
-        self._order = BatchOrder(ids, batch=spec.batch, seed=engine.seed, adapter=adapter)
-        self.num_steps = num_steps(len(examples), spec.batch, spec.epochs)
+    def __init__(self, engine: Engine, task: PreparedTask, *, work: Path, run: str) -> None:
+        self._engine, self._adapter, self._work, self._run = engine, task.name, work, run
+        self._examples = task.encoded.examples
+        ids = [example.id for example in self._examples]
+        self._order = BatchOrder(ids, batch=task.spec.batch, seed=engine.seed, adapter=task.name)
+        self.num_steps = task.num_steps
         self._records: list[StepRecord] = []
         self._seconds_before = 0.0
 
@@ -159,7 +171,7 @@ class AdapterRun:
         progress.close(f"loss {self._records[-1].loss:.3f}" if self._records else "")
         kept_steps = len(self._records)
         if divergence is not None and not math.isfinite(divergence.loss):
-            self._engine.optimizer.undo_values()
+            self._engine.undo()
             kept_steps = max(kept_steps - 1, 0)
         return Outcome(self._records, divergence, self._seconds_before + time.monotonic() - start, kept_steps)
 
@@ -168,7 +180,7 @@ class AdapterRun:
         checkpoint = load_checkpoint(self._work, self._run)
         if checkpoint is None:
             return
-        self._engine.optimizer.load_state(checkpoint.tensors)
+        self._engine.load_state(checkpoint.tensors)
         self._records = [StepRecord(**record) for record in checkpoint.history]
         self._seconds_before = checkpoint.seconds
         log.write("train-resume", adapter=self._adapter, step=checkpoint.step)
@@ -180,5 +192,5 @@ class AdapterRun:
 
     def _save(self, seconds: float) -> None:
         history: list[dict[str, Any]] = [asdict(record) for record in self._records]
-        tensors = self._engine.optimizer.state()
+        tensors = self._engine.state()
         save_checkpoint(self._work, Checkpoint(self._run, len(history), history, seconds, tensors))

@@ -1,0 +1,115 @@
+"""How much of a machine training may use, and how much it needs: what a plan is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hexapla.base import choose_dtype
+from hexapla.common.errors import UserError
+from hexapla.train.bank.factors import row_entries
+from hexapla.train.bank.memory import DryStep, Room, free_bytes, gibibytes
+from hexapla.train.batching import default_micro_batch_tokens
+
+if TYPE_CHECKING:
+    import torch
+
+    from hexapla.train.bank.model import BankedModel
+    from hexapla.train.cost import TrainingCost
+    from hexapla.train.spec import TrainSpec
+
+_COPIED_BYTES = 4 * 4  # of a parameter, in a checkpoint's copies: value, moments, and gradient in mid-batch
+_ROWS_COPIED = 3  # at most by a checkpoint: two ahead of its writer, and the one being written
+_MOMENTS_BYTES = 8  # of a parameter, where they lie in the host's memory
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where training happens: `dtype` is of the base, as torch names it."""
+
+    device: torch.device
+    dtype: str
+    num_processes: int
+
+
+def find_machine(spec: TrainSpec, device: torch.device) -> Machine:
+    """What the settings make of the device and those like it.
+
+    Raises:
+        UserError: more processes are asked for than there are GPUs, or the device lacks the precision.
+    """
+    import torch
+
+    dtype = str(choose_dtype(spec.precision, device)).removeprefix("torch.")
+    asked = spec.bank.processes
+    if device.type != "cuda":
+        return Machine(device, dtype, asked or 1)
+    num_gpus = torch.cuda.device_count() if device.index is None else 1
+    if asked is not None and asked > num_gpus:
+        raise UserError(
+            f"{asked} processes would need as many GPUs; {num_gpus} can be used.",
+            where="train.bank.processes",
+            hint="Leave it out for one process a GPU.",
+        )
+    return Machine(device, dtype, asked or num_gpus)
+
+
+def micro_batch_tokens(spec: TrainSpec, longest: int, adapter: str, device: torch.device) -> int:
+    """Tokens of a micro-batch.
+
+    Args:
+        longest: tokens of the longest example; `adapter` is the one that has it.
+
+    Raises:
+        UserError: it is longer than the number that the settings name.
+    """
+    if spec.micro_batch_tokens is None:
+        return max(default_micro_batch_tokens(device), longest)
+    if longest > spec.micro_batch_tokens:
+        raise UserError(
+            f"An example of {adapter!r} has {longest} tokens, a micro-batch only {spec.micro_batch_tokens}.",
+            where="train.micro_batch_tokens",
+            hint=f"Set it to {longest} or more, or lower train.max_source_tokens and train.max_target_tokens.",
+        )
+    return spec.micro_batch_tokens
+
+
+def refuse_large_base(cost: TrainingCost, machine: Machine) -> None:
+    free = free_bytes(machine.device)
+    copies = 1 if machine.device.type == "cuda" else machine.num_processes
+    if free is not None and copies * cost.base_bytes > free:
+        raise UserError(
+            f"The base alone needs {gibibytes(copies * cost.base_bytes)} of memory, {gibibytes(free)} can be used.",
+            where="base",
+            hint="Set train.precision to bf16, train.quantization to 4bit (on a GPU), or train.bank.processes lower.",
+        )
+
+
+def find_rooms(model: BankedModel, cost: TrainingCost, step: DryStep, machine: Machine) -> list[Room]:
+    """The memory of one process, after the base is loaded."""
+    import torch
+
+    device, host = machine.device, torch.device("cpu")
+    estimate = cost.activation_bytes(step.num_tokens)
+    free_host = free_bytes(host)
+    if free_host is not None and device.type == "cpu":
+        free_host = (free_host - (machine.num_processes - 1) * cost.base_bytes) // machine.num_processes
+    free = free_bytes(device)
+    try:
+        measured = step.measure(model)
+    except torch.OutOfMemoryError:
+        measured = max(estimate, free or 0)  # at least
+    num_parameters = row_entries(model.groups, step.rank)
+    copied = _ROWS_COPIED * _COPIED_BYTES * num_parameters
+    row_bytes = cost.adapter_state_bytes(step.rank)
+    moments_apart = _MOMENTS_BYTES * num_parameters if cost.spec.bank.optimizer_states == "host" else 0
+    fetched = moments_apart  # of one adapter at a time, on the device
+    if device.type == "cpu":
+        # What the allocator held before hides a part of what was measured: never less than the estimate.
+        activations = max(estimate, measured or 0)
+        return [Room("memory", free_host, activations + copied + fetched, row_bytes + moments_apart, activations)]
+    activations = estimate if measured is None else measured
+    rooms = [Room("GPU memory", free_bytes(device), activations + fetched, row_bytes, activations)]
+    if moments_apart:
+        rooms.append(Room("the host's memory", free_host, copied, moments_apart))
+    return rooms

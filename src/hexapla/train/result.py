@@ -1,0 +1,130 @@
+"""What a trainer leaves of an adapter: a PEFT folder with a card, `training.json` and `log.jsonl`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hexapla.adapter import LoraAdapter, write_adapter
+from hexapla.common.artifacts import read_json, write_json, write_jsonl
+from hexapla.train.task import PreparedTask
+
+SUMMARY_FILE = "training.json"
+LOG_FILE = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What happened in one step; a line of `log.jsonl`.
+
+    Attributes:
+        step: from 1.
+        loss: mean over the batch's target tokens, before the update.
+        gradient_norm: before clipping.
+    """
+
+    step: int
+    loss: float
+    lr: float
+    gradient_norm: float
+    num_target_tokens: int
+    num_input_tokens: int
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether an update may be made from this."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Summary of one adapter's training, as in `training.json`.
+
+    Attributes:
+        status: `stopped-early` when the development loss no longer fell; `diverged` when losses or gradients were not
+            finite or exploded: the adapter is then its last good state.
+        num_steps: updates that are in the adapter.
+        num_planned_steps: updates that the settings asked for.
+        num_examples: examples trained on, an epoch; `set_asides` counts the others by reason.
+        num_target_tokens: learned tokens of all steps, epochs counted.
+        num_input_tokens: tokens of all steps that went through the base, padding not counted.
+        seconds: time of the steps, over all resumptions; in a bank this adapter's share of it by tokens.
+        first_loss, final_loss: mean loss a target token of the first and of the latest finite step; None without one.
+        development: [step, mean loss a target token] of every measurement on development examples.
+        story: what happened, in words, when it diverged.
+        threads: CPU threads that torch used; equal bytes need an equal number.
+        trainer: bank or peft; `company` is the number of adapters that it was trained beside, itself included.
+    """
+
+    adapter: str
+    status: Literal["finished", "stopped-early", "diverged"]
+    num_steps: int
+    num_planned_steps: int
+    num_examples: int
+    set_asides: dict[str, int]
+    num_target_tokens: int
+    num_input_tokens: int
+    seconds: float
+    first_loss: float | None
+    final_loss: float | None
+    development: list[list[float]]
+    story: str | None
+    device: str
+    precision: str
+    threads: int
+    trainer: str
+    company: int
+
+    @classmethod
+    def load(cls, folder: Path) -> TrainResult:
+        """The summary in a trained adapter's folder."""
+        return cls(**read_json(folder / SUMMARY_FILE))
+
+
+def write_result(
+    folder: Path,
+    adapter: LoraAdapter,
+    result: TrainResult,
+    records: Sequence[StepRecord],
+    task: PreparedTask,
+    *,
+    seed: int,
+    template_name: str,
+) -> None:
+    """Write everything about a trained adapter into `folder`."""
+    card = _card(task, seed, template_name, result)
+    write_adapter(folder, adapter, card=card)
+    write_jsonl(folder / LOG_FILE, [asdict(record) for record in records])
+    write_json(folder / SUMMARY_FILE, asdict(result))
+
+
+def divergence_story(divergence: StepRecord, records: Sequence[StepRecord], kept_steps: int) -> str:
+    """What a user needs to judge a divergence."""
+    tail = ", ".join(f"{record.loss:.4g}" for record in records[-8:]) or "none"
+    return (
+        f"At step {divergence.step} the loss was {divergence.loss:.4g} and the gradient's norm "
+        f"{divergence.gradient_norm:.4g}, at learning rate {divergence.lr:.3g}. Losses before: {tail}. "
+        f"The adapter is its state after {kept_steps} updates. A lower train.optimizer.lr or more warm-up may help."
+    )
+
+
+def _card(task: PreparedTask, seed: int, template_name: str, result: TrainResult) -> str:
+    """The README's text: a function of what was trained, not of when or where."""
+    job, spec = task.job, task.spec
+    lora, optimizer = spec.lora, spec.optimizer
+    targets = lora.targets if isinstance(lora.targets, str) else ", ".join(lora.targets)
+    settings: dict[str, Any] = {
+        "Directions": ", ".join(map(str, job.directions)),
+        "Prompt template": template_name,
+        "LoRA": f"rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g}, targets {targets}",
+        "Optimiser": f"AdamW, learning rate {optimizer.lr:g} ({optimizer.schedule}, warm-up {optimizer.warmup:g}), "
+        f"weight decay {optimizer.weight_decay:g}, gradient norm at most {optimizer.max_grad_norm:g}",
+        "Batch": f"{spec.batch} sequences, {spec.epochs} epoch(s), seed {seed}",
+        "Trained": f"{result.num_steps} of {result.num_planned_steps} steps on {result.num_examples} examples, "
+        f"{result.status}, {result.precision}",
+    }
+    lines = [f"# {job.name}", "", "A translation adapter made by Hexapla.", ""]
+    return "\n".join(lines + [f"* {key}: {value}" for key, value in settings.items()])

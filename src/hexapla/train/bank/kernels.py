@@ -53,13 +53,14 @@ class SegmentKernel:
 
     def forward(self, bank: FactorBank, group: int, batch: PackedBatch, x: Tensor, ys: Sequence[Tensor]) -> Tensor:
         """See `Kernel.forward`."""
-        r = bank.rank
-        h = x.new_empty(len(x), len(ys) * r)
-        for slot, start, end in batch.segments:
+        h = x.new_empty(len(x), len(ys) * bank.rank)
+        sizes = batch.segment_sizes
+        segments = zip(batch.segments, x.split(sizes), h.split(sizes), *(y.split(sizes) for y in ys), strict=True)
+        for (slot, _, _), x_k, h_k, *ys_k in segments:
             factors, scale = bank.rows[slot][group], bank.scales[slot]
-            part = torch.mm(x[start:end], factors.a.to(x.dtype).t(), out=h[start:end])
-            for j, (y, bt) in enumerate(zip(ys, factors.bts, strict=True)):
-                y[start:end].addmm_(part[:, j * r : (j + 1) * r], bt.to(x.dtype), alpha=scale)
+            torch.mm(x_k, _cast(factors.a, x.dtype).t(), out=h_k)
+            for y_k, h_kj, bt in zip(ys_k, h_k.split(bank.rank, dim=1), factors.bts, strict=True):
+                y_k.addmm_(h_kj, _cast(bt, x.dtype), alpha=scale)
         return h
 
     def backward(
@@ -74,16 +75,18 @@ class SegmentKernel:
         """See `Kernel.backward`."""
         x, h = saved
         r = bank.rank
-        for slot, start, end in batch.segments:
+        dh = torch.empty_like(h)
+        parts = [tensor.split(batch.segment_sizes) for tensor in (x, h, dh, *dys)]
+        dxs = None if dx is None else dx.split(batch.segment_sizes)
+        for position, ((slot, _, _), x_k, h_k, dh_k, *dys_k) in enumerate(zip(batch.segments, *parts, strict=True)):
             factors, gradients, scale = bank.rows[slot][group], bank.gradient_rows[slot][group], bank.scales[slot]
-            dh = x.new_empty(end - start, h.shape[1])
-            for j, (dy, bt, dbt) in enumerate(zip(dys, factors.bts, gradients.bts, strict=True)):
-                columns = slice(j * r, (j + 1) * r)
-                torch.mm(dy[start:end], bt.to(x.dtype).t(), out=dh[:, columns])
-                _add_product(dbt, h[start:end, columns].t(), dy[start:end], scale)
-            _add_product(gradients.a, dh.t(), x[start:end], scale)
-            if dx is not None:
-                dx[start:end].addmm_(dh, factors.a.to(x.dtype), alpha=scale)
+            layers = zip(dys_k, h_k.split(r, dim=1), dh_k.split(r, dim=1), factors.bts, gradients.bts, strict=True)
+            for dy_k, h_kj, dh_kj, bt, dbt in layers:
+                torch.mm(dy_k, _cast(bt, x.dtype).t(), out=dh_kj)
+                _add_product(dbt, h_kj.t(), dy_k, scale)
+            _add_product(gradients.a, dh_k.t(), x_k, scale)
+            if dxs is not None:
+                dxs[position].addmm_(dh_k, _cast(factors.a, x.dtype), alpha=scale)
 
 
 class GroupedKernel:
@@ -128,6 +131,10 @@ def choose_kernel(device: torch.device, dtype: torch.dtype) -> Kernel:
     """Grouped products on a GPU in half precision, where this torch has them; segments elsewhere."""
     grouped = device.type == "cuda" and dtype == torch.bfloat16 and hasattr(torch.nn.functional, "grouped_mm")
     return GroupedKernel() if grouped else SegmentKernel()
+
+
+def _cast(factor: Tensor, dtype: torch.dtype) -> Tensor:
+    return factor if factor.dtype == dtype else factor.to(dtype)
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor, scale: float) -> None:

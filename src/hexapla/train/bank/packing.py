@@ -89,6 +89,11 @@ class PackedBatch:
     token_seeds: Tensor | None
 
     @property
+    def segment_sizes(self) -> list[int]:
+        """Tokens of every segment."""
+        return [end - start for _, start, end in self.segments]
+
+    @property
     def num_tokens(self) -> int:
         """N."""
         return len(self.input_ids)

@@ -205,7 +205,7 @@ def pooled_task(name: str, batches: list[list[EncodedExample]], spec: Any) -> Pr
     from hexapla.train.task import PreparedTask
 
     examples = [example for batch in batches for example in batch]
-    return PreparedTask(Job(name, (Direction("de", "en"),)), spec, EncodedSet(examples, {}), [], name)
+    return PreparedTask(Job(name, (Direction("de", "en"),)), spec, EncodedSet(examples, {}), [], [], name)
 
 
 def matmul_flops(device: str, dtype: str) -> float:

@@ -31,6 +31,7 @@ RESULT = TrainResult(
     first_loss=4.0,
     final_loss=RECORDS[-1].loss,
     development=[[1, 3.5], [2, 3.25], [3, 3.375]],
+    development_chrf=[],
     story=None,
     device="cpu",
     precision="float32",
@@ -48,7 +49,13 @@ def _write(folder: Path) -> LoraAdapter:
     spec = train_spec(adapters={"de-en": AdapterSpec(rank=2, alpha=4.0, epochs=3)}).of("de-en")
     encoded = EncodedSet([EncodedExample("e", np.arange(5, dtype=np.int32), 2)], {})
     write_result(
-        folder, adapter, RESULT, RECORDS, PreparedTask(JOB, spec, encoded, [], "digest"), seed=7, template_name="alma"
+        folder,
+        adapter,
+        RESULT,
+        RECORDS,
+        PreparedTask(JOB, spec, encoded, [], [], "digest"),
+        seed=7,
+        template_name="alma",
     )
     return adapter
 

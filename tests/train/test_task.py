@@ -11,6 +11,7 @@ from transformers import BloomConfig
 
 from hexapla.base import Base, load_config, load_tokenizer
 from hexapla.common.errors import UserError
+from hexapla.data.examples import Example
 from hexapla.languages import Direction
 from hexapla.plan import Job
 from hexapla.prompts import get_template
@@ -106,3 +107,19 @@ def test_a_job_of_several_directions_is_one_task(preparation: Prepare) -> None:
     both = Job("west", (Direction("de", "en"), Direction("en", "de")))
     given = [*examples(4), *examples(4, Direction("en", "de"))]
     assert len(preparation().prepare(TrainTask(both, given)).encoded.examples) == 8
+
+
+def test_development_examples_are_a_sample_by_their_ids(preparation: Prepare) -> None:
+    prepare = preparation(train_spec(development=DevelopmentSpec(examples=5))).prepare
+    given = examples(20)
+
+    def chosen(development: list[Example]) -> list[str]:
+        prepared = prepare(TrainTask(JOB, examples(8), development))
+        assert [example.id for example in prepared.measured] == [example.id for example in prepared.development]
+        return [example.id for example in prepared.development]
+
+    sample = chosen(given)
+    assert len(sample) == 5
+    assert sample == [example.id for example in given if example.id in sample] != [example.id for example in given[:5]]
+    assert sorted(chosen(given[::-1])) == sorted(sample)
+    assert {example.id for example in given[:10]} & set(sample) <= set(chosen(given[:10]))

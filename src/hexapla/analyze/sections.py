@@ -128,18 +128,20 @@ def samples(tables: Sequence[ScoreTable], per_direction: int, seed: int) -> dict
 def training(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """One row an adapter; the keys are those of `training.json`, a missing one is shown as such.
 
-    Each may also hold `losses`, [step, loss] of the course of training (`curves.loss_curve`). Development losses and
+    Each may also hold `losses`, [step, loss] of the course of training (`curves.loss_curve`). Development figures and
     curves are left out where no adapter has them.
     """
     records = list(summaries.values())
-    is_measured = any(record.get("development") for record in records)
     courses = [
         Course.of(record.get("losses") or [], record.get("development") or [], record.get("num_steps"))
         for record in records
     ]
     columns = ["examples", "set aside", "steps", "first loss", "final loss", "target tokens", "seconds", "tokens/s"]
-    if is_measured:
-        columns.insert(columns.index("final loss") + 1, "best development loss")
+    place = columns.index("final loss") + 1
+    if any(record.get("development_chrf") for record in records):
+        columns.insert(place, "best development chrF")
+    if any(record.get("development") for record in records):
+        columns.insert(place, "best development loss")
     rows = []
     for name, record, course in zip(summaries, records, courses, strict=True):
         figures = _training_figures(record)
@@ -224,6 +226,9 @@ def _training_figures(record: Mapping[str, Any]) -> dict[str, Cell]:
         "first loss": _decimal(record.get("first_loss"), 3),
         "final loss": _decimal(record.get("final_loss"), 3),
         "best development loss": _decimal(min((loss for _, loss in record.get("development") or ()), default=None), 3),
+        "best development chrF": _decimal(
+            max((chrf for _, chrf in record.get("development_chrf") or ()), default=None), 1
+        ),
         "target tokens": _count(record.get("num_target_tokens")),
         "seconds": _decimal(seconds, 1),
         "tokens/s": _decimal(num_tokens / seconds if num_tokens and seconds else None, 0),

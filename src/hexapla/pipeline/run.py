@@ -28,6 +28,7 @@ from hexapla.evaluate.scores import ScoreTable
 from hexapla.evaluate.stage import evaluate_pool, require_metrics
 from hexapla.merge.report import REPORT_FILE
 from hexapla.merge.stage import merge_pool, remove_leftovers
+from hexapla.pipeline.development import DevelopmentTranslator
 from hexapla.pipeline.workspace import Workspace, machine, versions
 from hexapla.plan import Job
 from hexapla.pool import Pool, PoolDescription, describe_base, write_pool
@@ -148,6 +149,7 @@ class _Run:
                 deliver=lambda name, fill: self._keep_adapter(name, keys[name], fill),
                 finished=finished,
                 work=work,
+                translate=DevelopmentTranslator(self._base_description, self.recipe.translate),
                 log=self.workspace.log,
             )
         shutil.rmtree(work, ignore_errors=True)
@@ -190,13 +192,7 @@ class _Run:
 
     def _pools(self, adapters: dict[str, Path]) -> dict[str, Pool]:
         recipe, plan = self.recipe, self.recipe.plan
-        base = describe_base(
-            name=BASE_POOL,
-            base=recipe.base_model,
-            tokenizer=self._tokenizer,
-            template=self._template,
-            layout=recipe.layout,
-        )
+        base = self._base_description
         pools = {}
         if recipe.evaluate.baseline:
             pools[BASE_POOL] = self._pool(base, {})
@@ -346,6 +342,17 @@ class _Run:
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         return load_tokenizer(self.recipe.base_model)
+
+    @cached_property
+    def _base_description(self) -> PoolDescription:
+        """The pool that is the bare base."""
+        return describe_base(
+            name=BASE_POOL,
+            base=self.recipe.base_model,
+            tokenizer=self._tokenizer,
+            template=self._template,
+            layout=self.recipe.layout,
+        )
 
     @cached_property
     def _template(self) -> Template:

@@ -54,6 +54,7 @@ class TrainResult:
         seconds: time of the steps, over all resumptions; in a bank this adapter's share of it by tokens.
         first_loss, final_loss: mean loss a target token of the first and of the latest finite step; None without one.
         development: [step, mean loss a target token] of every measurement on development examples.
+        development_chrf: [step, chrF] of the same, where that decides which state is best.
         story: what happened, in words, when it diverged.
         threads: CPU threads that torch used; equal bytes need an equal number.
         trainer: bank or peft; `company` is the number of adapters that it was trained beside, itself included.
@@ -71,6 +72,7 @@ class TrainResult:
     first_loss: float | None
     final_loss: float | None
     development: list[list[float]]
+    development_chrf: list[list[float]]
     story: str | None
     device: str
     precision: str

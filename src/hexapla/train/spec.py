@@ -90,11 +90,16 @@ class AdapterSpec(Spec):
 
 
 class DevelopmentSpec(Spec):
-    """Loss on development rows while an adapter is trained: its best state is kept."""
+    """Measuring on development rows while an adapter is trained: its best state is kept."""
 
+    metric: Literal["loss", "chrf"] = Field(
+        default="loss",
+        description="What is better: a lower loss, or a higher chrF of greedy translations, which a second copy of the "
+        "base makes. The loss is measured in either case.",
+    )
     every: float = Field(default=0.1, gt=0, le=1, description="Share of an adapter's steps between two measurements.")
     patience: int | None = Field(
-        default=None, ge=1, description="Measurements without a better loss after which an adapter stops; null: never."
+        default=None, ge=1, description="Measurements without a better one after which an adapter stops; null: never."
     )
     examples: int = Field(
         default=200, ge=1, description="Development examples of an adapter at most, chosen by a hash of their ids."

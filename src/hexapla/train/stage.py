@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hexapla.adapter import LoraAdapter
 from hexapla.base import Base
 from hexapla.common.progress import EventLog
+from hexapla.data.examples import Example
 from hexapla.prompts import Template
 from hexapla.train.spec import TrainSpec
 from hexapla.train.task import TrainTask
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 Deliver = Callable[[str, Callable[[Path], None]], None]
 """Receives a finished adapter's name and what fills a folder with it (see `result`)."""
 
+Translate = Callable[[str, LoraAdapter, Sequence[Example]], list[str]]
+"""From an adapter's name, its factors and examples to translations of their sources; can be pickled."""
+
 
 def train_adapters(
     base: Base,
@@ -32,6 +37,7 @@ def train_adapters(
     deliver: Deliver,
     finished: frozenset[str] = frozenset(),
     work: Path,
+    translate: Translate | None = None,
     log: EventLog | None = None,
     device: torch.device | str | None = None,
 ) -> None:
@@ -41,6 +47,7 @@ def train_adapters(
         deliver: called once for each adapter, as soon as it ends.
         finished: names of adapters that were delivered by an earlier call; the bank goes on as if they were there.
         work: where checkpoints lie; the same folder takes a killed run up again. The caller empties it.
+        translate: makes the translations that `development.metric: chrf` is measured on.
         log: receives events as they come.
         device: None takes the first GPU, else the CPU.
 
@@ -53,7 +60,17 @@ def train_adapters(
         from hexapla.train.bank.trainer import train_bank
 
         train_bank(
-            base, template, spec, seed, tasks, deliver=deliver, finished=finished, work=work, log=log, device=device
+            base,
+            template,
+            spec,
+            seed,
+            tasks,
+            deliver=deliver,
+            finished=finished,
+            work=work,
+            translate=translate,
+            log=log,
+            device=device,
         )
         return
     from hexapla.train.reference.trainer import AdapterTrainer

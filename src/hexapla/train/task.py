@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hexapla.common.artifacts import digest_of
 from hexapla.common.errors import UserError
+from hexapla.common.seeds import uniform
 from hexapla.data.examples import Example
 from hexapla.plan import Job
 from hexapla.prompts import Template, template_hash
@@ -34,7 +35,7 @@ class PreparedTask:
 
     Attributes:
         spec: the adapter's own settings.
-        encoded: its examples; `development` those to measure on.
+        encoded: its examples; `development` those to measure on, `measured` the same as texts.
         digest: of everything that the adapter depends on, the order of summation aside.
     """
 
@@ -42,6 +43,7 @@ class PreparedTask:
     spec: TrainSpec
     encoded: EncodedSet
     development: list[EncodedExample]
+    measured: list[Example]
     digest: str
 
     @property
@@ -81,7 +83,10 @@ class Preparation:
         encoded = self._encode(task.job, task.examples, "data.train")
         development: list[EncodedExample] = []
         if spec.development is not None:
-            development = self._encode(task.job, task.development, "data.dev").examples
+            chosen = _sample(task.development, spec.development.examples, self.seed)
+            development = self._encode(task.job, chosen, "data.dev").examples
+        kept = {example.id for example in development}
+        measured = [example for example in task.development if example.id in kept]
         digest = digest_of(
             {
                 "spec": self.spec.outcome(name),
@@ -93,7 +98,7 @@ class Preparation:
                 "development": EncodedSet(development, {}).digest(),
             }
         )
-        return PreparedTask(task.job, spec, encoded, development, digest)
+        return PreparedTask(task.job, spec, encoded, development, measured, digest)
 
     def _encode(self, job: Job, examples: Sequence[Example], where: str) -> EncodedSet:
         limits = Limits(self.spec.max_source_tokens, self.spec.max_target_tokens, self.context)
@@ -108,6 +113,13 @@ class Preparation:
                 hint=f"It needs rows with both sides of {', '.join(map(str, job.directions[:5]))}.",
             )
         return encoded
+
+
+def _sample(examples: Sequence[Example], number: int, seed: int) -> list[Example]:
+    """At most so many of the examples, chosen by the hash of their ids, in their order."""
+    ranked = sorted(examples, key=lambda example: uniform(seed, "development", example.id))
+    chosen = {example.id for example in ranked[:number]}
+    return [example for example in examples if example.id in chosen]
 
 
 def context_window(config: PretrainedConfig) -> int | None:

@@ -116,6 +116,20 @@ def test_the_best_measurement_and_patience(
     assert [step for step, _ in adapter.development] == list(range(1, len(losses) + 1))
 
 
+def test_the_highest_chrf_is_the_best_whatever_the_loss() -> None:
+    adapter = life(10, development=DevelopmentSpec(metric="chrf", every=0.1, patience=2))
+    for loss, chrf in ((3.0, 20.0), (2.0, 30.0), (1.0, 25.0), (0.5, 30.0)):
+        live(adapter, [1.0])
+        assert not adapter.has_lost_patience()
+        adapter.measured(loss, chrf)
+    assert adapter.best_step == 2
+    assert adapter.has_lost_patience()
+    assert adapter.development_chrf == [[1, 20.0], [2, 30.0], [3, 25.0], [4, 30.0]]
+    again = life(10, development=DevelopmentSpec(metric="chrf", every=0.1, patience=2))
+    again.restore(adapter.to_record())
+    assert again.to_record() == adapter.to_record()
+
+
 def test_a_divergence_goes_back_and_halves_the_rate_once() -> None:
     adapter = life(optimizer=OptimizerSpec(lr=4e-3, schedule="constant", warmup=0.0))
     live(adapter, [1.0] * 10)

@@ -42,7 +42,7 @@ def life(name: str, slot: int = 0, num_steps: int = 100) -> AdapterLife:
     """An adapter of so many steps of two examples, at its start."""
     examples = [example(_TOKENS, seed=number) for number in range(2 * num_steps)]
     spec = TrainSpec(batch=2, optimizer=OptimizerSpec(lr=_RATE, schedule="constant", warmup=0.0))
-    task = PreparedTask(Job(name, (Direction("de", "en"),)), spec, EncodedSet(examples, {}), [], "digest")
+    task = PreparedTask(Job(name, (Direction("de", "en"),)), spec, EncodedSet(examples, {}), [], [], "digest")
     return AdapterLife(Clock.start(slot, task, seed=0))
 
 

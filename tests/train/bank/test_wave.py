@@ -19,7 +19,6 @@ from hexapla.base import Base, load_model, load_tokenizer
 from hexapla.common.artifacts import read_jsonl
 from hexapla.data.examples import Example
 from hexapla.prompts import get_template
-from hexapla.train.bank import wave
 from hexapla.train.bank.factors import FactorBank
 from hexapla.train.bank.model import BankedModel
 from hexapla.train.bank.packing import PackedBatch
@@ -29,7 +28,7 @@ from hexapla.train.optimizer import FlatAdamW
 from hexapla.train.result import LOG_FILE, TrainResult
 from hexapla.train.spec import AdapterSpec, BankSpec, DevelopmentSpec, LoraSpec, OptimizerSpec
 from hexapla.train.task import TrainTask
-from tests.train.bank.runs import Recorded, distance, prepared, tasks, train
+from tests.train.bank.runs import Recorded, distance, tasks, train
 from tests.train.material import DE_EN, examples, train_spec
 
 CONSTANT = OptimizerSpec(lr=2e-3, schedule="constant", warmup=0.0)
@@ -261,18 +260,6 @@ def test_adapters_of_a_single_step(development: DevelopmentSpec | None, llama_ba
         result = TrainResult.load(tmp_path / f"adapter-{index}")
         assert (result.status, result.num_steps, result.num_planned_steps) == ("finished", 1, 1)
         assert [step for step, _ in result.development] == ([] if development is None else [1])
-
-
-def test_development_examples_are_a_sample_by_their_ids() -> None:
-    given = [f"dev:{place}" for place in range(20)]
-    spec = train_spec(development=DevelopmentSpec(examples=5))
-    chosen = [example.id for example in wave._chosen(prepared(spec, given), seed=0)]
-    assert len(chosen) == 5
-    assert chosen == [name for name in given if name in chosen] != given[:5]
-    backwards = [example.id for example in wave._chosen(prepared(spec, given[::-1]), seed=0)]
-    assert sorted(backwards) == sorted(chosen)
-    fewer = [example.id for example in wave._chosen(prepared(spec, given[:10]), seed=0)]
-    assert set(chosen) & set(given[:10]) <= set(fewer)
 
 
 def test_a_wave_leaves_no_bank_in_memory(llama_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,11 @@ def micro_batch_tokens(spec: TrainSpec, longest: int, adapter: str, device: torc
 
 
 def refuse_large_base(cost: TrainingCost, machine: Machine) -> None:
+    """Nothing, unless the base alone is too large, which is better known before it is loaded.
+
+    Raises:
+        UserError: it is.
+    """
     free = free_bytes(machine.device)
     copies = 1 if machine.device.type == "cuda" else machine.num_processes
     if free is not None and copies * cost.base_bytes > free:
@@ -104,12 +109,16 @@ def find_rooms(model: BankedModel, cost: TrainingCost, step: DryStep, machine: M
     row_bytes = cost.adapter_state_bytes(step.rank)
     moments_apart = _MOMENTS_BYTES * num_parameters if cost.spec.bank.optimizer_states == "host" else 0
     fetched = moments_apart  # of one adapter at a time, on the device
+    development = cost.spec.development
+    decoder = cost.base_bytes if development is not None and development.metric == "chrf" else 0
     if device.type == "cpu":
         # What the allocator held before hides a part of what was measured: never less than the estimate.
         activations = max(estimate, measured or 0)
-        return [Room("memory", free_host, activations + copied + fetched, row_bytes + moments_apart, activations)]
+        return [
+            Room("memory", free_host, activations + copied + fetched + decoder, row_bytes + moments_apart, activations)
+        ]
     activations = estimate if measured is None else measured
-    rooms = [Room("GPU memory", free_bytes(device), activations + fetched, row_bytes, activations)]
+    rooms = [Room("GPU memory", free_bytes(device), activations + fetched + decoder, row_bytes, activations)]
     if moments_apart:
         rooms.append(Room("the host's memory", free_host, copied, moments_apart))
     return rooms

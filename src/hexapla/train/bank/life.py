@@ -59,9 +59,9 @@ class AdapterLife:
     Attributes:
         rate_factor: what its learning rate is multiplied with: 1, after a divergence `RETRY_RATE`.
         records: of every update but those that a divergence undid.
-        development: [step, loss] of every measurement.
+        development: [step, loss] of every measurement; `development_chrf` [step, chrF], where that is measured.
         good_step: the latest snapshot, a state whose next loss was fine.
-        best_step: the measured state with the least development loss; None where nothing is measured.
+        best_step: the best measured state, by the least loss or the highest chrF; None where nothing is measured.
         divergences: at most two.
         seconds: its share of the micro-batches' time, by tokens.
     """
@@ -72,6 +72,7 @@ class AdapterLife:
     tally: BatchTally = field(default_factory=BatchTally)
     records: list[StepRecord] = field(default_factory=list)
     development: list[list[float]] = field(default_factory=list)
+    development_chrf: list[list[float]] = field(default_factory=list)
     good_step: int = 0
     best_step: int | None = None
     divergences: list[Divergence] = field(default_factory=list)
@@ -130,12 +131,18 @@ class AdapterLife:
         interval = max(1, math.ceil(round(every * self.clock.task.num_steps, 6)))
         return step > self.good_step and step % interval == 0
 
-    def measured(self, loss: float) -> None:
-        """Take in a development loss of the present step."""
-        best = min((earlier for step, earlier in self.development if step == self.best_step), default=math.inf)
-        self.development.append([self.clock.step, loss])
-        if loss < best:
-            self.best_step = self.clock.step
+    def measured(self, loss: float, chrf: float | None = None) -> None:
+        """Take in a measurement of the present step; where there is a chrF, it decides what is best."""
+        step = self.clock.step
+        self.development.append([step, loss])
+        if chrf is not None:
+            self.development_chrf.append([step, chrf])
+        # From losses and from chrF alike the less is the better; what is no number is never the best.
+        sign, series = (1, self.development) if chrf is None else (-1, self.development_chrf)
+        costs = {at: sign * value for at, value in series}
+        best = math.inf if self.best_step is None else costs[self.best_step]
+        if costs[step] < best:
+            self.best_step = step
 
     def has_lost_patience(self) -> bool:
         """Whether so many measurements in a row gave nothing better that training should stop."""
@@ -183,6 +190,7 @@ class AdapterLife:
             "tally": asdict(self.tally),
             "records": [asdict(record) for record in self.records],
             "development": self.development,
+            "development_chrf": self.development_chrf,
             "good_step": self.good_step,
             "best_step": self.best_step,
             "divergences": [asdict(divergence) for divergence in self.divergences],
@@ -196,7 +204,7 @@ class AdapterLife:
         self.state, self.rate_factor = record["state"], record["rate_factor"]
         self.tally = BatchTally(**record["tally"])
         self.records = [StepRecord(**entry) for entry in record["records"]]
-        self.development = record["development"]
+        self.development, self.development_chrf = record["development"], record["development_chrf"]
         self.good_step, self.best_step = record["good_step"], record["best_step"]
         self.divergences = [
             Divergence(StepRecord(**entry["record"]), entry["losses_before"], entry["back_to"])

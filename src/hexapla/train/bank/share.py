@@ -19,7 +19,7 @@ from hexapla.train.bank.workers import Link
 from hexapla.train.lora import settings_of
 from hexapla.train.result import write_result
 from hexapla.train.spec import TrainSpec
-from hexapla.train.stage import Deliver
+from hexapla.train.stage import Deliver, Translate
 from hexapla.train.task import PreparedTask
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Share:
     waves: Sequence[tuple[PlannedWave, Sequence[PreparedTask]]]
     finished: frozenset[str]
     work: Path
+    translate: Translate | None
 
 
 def train_share(share: Share, model: BankedModel, deliver: Deliver, log: EventLog) -> None:
@@ -79,6 +80,7 @@ def train_share(share: Share, model: BankedModel, deliver: Deliver, log: EventLo
         lora_settings=lambda own: settings_of(model.paths, share.base.id, own.lora),
         micro_batch_tokens=share.settings.micro_batch_tokens,
         precision=share.settings.dtype,
+        translate=share.translate,
     )
     for wave, tasks in share.waves:
         folder = share.work / wave.folder

@@ -39,7 +39,7 @@ from hexapla.train.bank.waves import (
 from hexapla.train.bank.workers import Call, run_apart
 from hexapla.train.cost import TrainingCost
 from hexapla.train.spec import TrainSpec
-from hexapla.train.stage import Deliver
+from hexapla.train.stage import Deliver, Translate
 from hexapla.train.task import Preparation, PreparedTask, TrainTask, context_window
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def train_bank(
     deliver: Deliver,
     finished: frozenset[str],
     work: Path,
+    translate: Translate | None,
     log: EventLog,
     device: torch.device | str | None = None,
 ) -> None:
@@ -82,7 +83,7 @@ def train_bank(
 
     def share(name: str, waves: Sequence[PlannedWave]) -> Share:
         own = [(wave, [prepared[adapter] for adapter in wave.adapters]) for wave in waves]
-        return Share(name, base, spec, seed, template.name, plan.settings, own, finished, work)
+        return Share(name, base, spec, seed, template.name, plan.settings, own, finished, work, translate)
 
     shares = [share(name, waves) for name, waves in plan.remaining(finished).items()]
     if machine.num_processes == 1:

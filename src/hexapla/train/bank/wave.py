@@ -17,7 +17,7 @@ import torch
 
 from hexapla.adapter import LoraAdapter, LoraSettings
 from hexapla.common.progress import EventLog
-from hexapla.common.seeds import derive_seed, uniform
+from hexapla.common.seeds import derive_seed
 from hexapla.train.bank.checkpoint import BankCheckpoints
 from hexapla.train.bank.factors import FactorBank
 from hexapla.train.bank.life import AdapterLife, State
@@ -30,6 +30,7 @@ from hexapla.train.bank.states import make_optimizers
 from hexapla.train.bank.table import LiveTable
 from hexapla.train.result import StepRecord, TrainResult
 from hexapla.train.spec import TrainSpec
+from hexapla.train.stage import Translate
 from hexapla.train.task import PreparedTask
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class WaveSettings:
         lora_settings: adapter's spec → its configuration.
         micro_batch_tokens: tokens of a micro-batch at most.
         precision: of the base and of the arithmetic, for the result.
+        translate: see `stage.Translate`; needed where chrF is measured.
     """
 
     spec: TrainSpec
@@ -64,6 +66,7 @@ class WaveSettings:
     lora_settings: Callable[[TrainSpec], LoraSettings]
     micro_batch_tokens: int
     precision: str
+    translate: Translate | None = None
 
 
 class Wave:
@@ -99,7 +102,6 @@ class Wave:
             [task.spec.optimizer for task in tasks],
             settings.spec.bank.optimizer_states,
         )
-        self._development = [_chosen(task, settings.seed) for task in tasks]
         self._checkpoints = BankCheckpoints(work / "checkpoints", run, keep=settings.spec.bank.keep_checkpoints)
         self._milestones = Milestones(work / "milestones", keep=settings.spec.bank.keep_checkpoints)
         self._changes = [0] * len(tasks)
@@ -212,9 +214,9 @@ class Wave:
         self._milestones.save(life.name, life.clock.step, self._bank.values[life.clock.slot])
 
     def _measure(self, life: AdapterLife) -> None:
-        """Mean loss a target token on the adapter's development examples, where it has some."""
+        """Mean loss a target token, and chrF if asked for, on the adapter's development examples if it has some."""
         slot = life.clock.slot
-        examples = self._development[slot]
+        examples = life.clock.task.development
         if not examples:
             return
         loss_sum, num_targets = 0.0, 0
@@ -224,8 +226,21 @@ class Wave:
                 self._model.nll(pack([Piece(slot, tuple(part), targets, True)], self._model.device)).sum()
             )
             num_targets += targets
-        life.measured(loss_sum / num_targets)
-        self._log.write("train-development", adapter=life.name, step=life.clock.step, loss=loss_sum / num_targets)
+        loss, chrf = loss_sum / num_targets, self._chrf(life)
+        life.measured(loss, chrf)
+        self._log.write("train-development", adapter=life.name, step=life.clock.step, loss=loss, chrf=chrf)
+
+    def _chrf(self, life: AdapterLife) -> float | None:
+        """chrF (Popović 2015) of greedy translations of the development examples, where that is asked for."""
+        task = life.clock.task
+        if task.spec.development is None or task.spec.development.metric != "chrf":
+            return None
+        from sacrebleu.metrics import CHRF
+
+        assert self._settings.translate is not None, "whoever asks for chrF gives a translator"
+        adapter = self._bank.to_adapter(life.clock.slot, self._settings.lora_settings(task.spec))
+        hypotheses = self._settings.translate(task.name, adapter, task.measured)
+        return float(CHRF().corpus_score(hypotheses, [[example.target for example in task.measured]]).score)
 
     def _diverge(self, life: AdapterLife, record: StepRecord, deliver: Callable[[FinishedAdapter], None]) -> None:
         """Back to the latest snapshot; once more at half the rate, or parked with it."""
@@ -269,6 +284,7 @@ class Wave:
             first_loss=records[0].loss if records else None,
             final_loss=records[-1].loss if records else None,
             development=life.development,
+            development_chrf=life.development_chrf,
             story=life.story(),
             device=str(self._model.device),
             precision=self._settings.precision,
@@ -329,16 +345,6 @@ class Wave:
         for life in self._lives:
             if life.clock.running and life.records:
                 self._log.write("train-step", adapter=life.name, **asdict(life.records[-1]))
-
-
-def _chosen(task: PreparedTask, seed: int) -> list[EncodedExample]:
-    """The development examples that are measured on: a sample by the hash of their ids, in their order."""
-    spec = task.spec.development
-    if spec is None:
-        return []
-    ranked = sorted(task.development, key=lambda example: uniform(seed, "development", example.id))
-    chosen = {example.id for example in ranked[: spec.examples]}
-    return [example for example in task.development if example.id in chosen]
 
 
 def _parts(examples: Sequence[EncodedExample], max_tokens: int) -> list[list[EncodedExample]]:

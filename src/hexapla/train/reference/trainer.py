@@ -130,6 +130,7 @@ class AdapterTrainer:
             first_loss=records[0].loss if records else None,
             final_loss=records[-1].loss if records else None,
             development=[],
+            development_chrf=[],
             story=story,
             device=str(self._device),
             precision=str(self._engine.dtype).removeprefix("torch."),

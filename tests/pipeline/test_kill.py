@@ -15,8 +15,12 @@ import pytest
 from hexapla.common.artifacts import read_jsonl
 from tests.pipeline.world import Finished, files_of, results, run
 
-# Checkpoints after every step and batches of a sentence or two: there is much to lose at every moment.
-SETTINGS = ("--set", "train.checkpoint_every_s=0", "--set", "translate.batch_tokens=60")
+# Checkpoints after every step and batches of a sentence or two: there is much to lose at every moment. Enough steps and
+# sentences that a moment is not over before it is seen.
+SETTINGS = (
+    *("--set", "train.checkpoint_every_s=0", "--set", "train.epochs=5"),
+    *("--set", "translate.batch_tokens=30", "--set", "translate.max_extra_tokens=12"),
+)
 LIMIT_S = 90.0
 ADAPTERS = {"de-en", "en-de", "en-nl", "en-west", "nl-en"}
 Moment = Callable[[Path], bool]

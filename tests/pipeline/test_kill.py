@@ -21,6 +21,11 @@ SETTINGS = (
     *("--set", "train.checkpoint_every_s=0", "--set", "train.epochs=5"),
     *("--set", "translate.batch_tokens=30", "--set", "translate.max_extra_tokens=12"),
 )
+# A shell starts jobs in the background with SIGINT ignored, which children inherit, and the tests may be such a job.
+INTERRUPTIBLE = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from hexapla.cli.main import main; sys.exit(main(sys.argv[1:]))"
+)
 LIMIT_S = 90.0
 ADAPTERS = {"de-en", "en-de", "en-nl", "en-west", "nl-en"}
 Moment = Callable[[Path], bool]
@@ -59,7 +64,7 @@ def translating(out: Path) -> bool:
 def stop_at(recipe: Path, out: Path, moment: Moment, kind: signal.Signals) -> tuple[int, str]:
     """Run until `moment` and send a signal; returns the exit code and standard error."""
     errors = out.with_suffix(".log")
-    command = [sys.executable, "-m", "hexapla.cli.main", "run", str(recipe), "--out", str(out), *SETTINGS]
+    command = [sys.executable, "-c", INTERRUPTIBLE, "run", str(recipe), "--out", str(out), *SETTINGS]
     deadline = time.monotonic() + LIMIT_S
     with errors.open("wb") as log, subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log) as process:
         while not moment(out) and process.poll() is None and time.monotonic() < deadline:

@@ -14,6 +14,7 @@ from hexapla.train.task import PreparedTask
 
 SUMMARY_FILE = "training.json"
 LOG_FILE = "log.jsonl"
+TOLD_LOSSES = 8  # losses before a divergence that its story tells
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,14 @@ class StepRecord:
     def is_finite(self) -> bool:
         """Whether an update may be made from this."""
         return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+
+    def told_as_divergence(self, losses_before: Sequence[float]) -> str:
+        """What a step that could not be made was like, after steps with these losses."""
+        losses = ", ".join(f"{loss:.4g}" for loss in losses_before) or "none"
+        return (
+            f"At step {self.step} the loss was {self.loss:.4g} and the gradient's norm {self.gradient_norm:.4g}, "
+            f"at learning rate {self.lr:.3g}. Losses before: {losses}."
+        )
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,24 @@ class TrainResult:
     company: int
 
     @classmethod
+    def of(cls, task: PreparedTask, records: Sequence[StepRecord], **others: Any) -> TrainResult:
+        """The summary of a task after the steps recorded; `others` are the fields that neither of them says."""
+        import torch
+
+        return cls(
+            adapter=task.name,
+            num_planned_steps=task.num_steps,
+            num_examples=len(task.encoded.examples),
+            set_asides=task.encoded.set_asides,
+            num_target_tokens=sum(record.num_target_tokens for record in records),
+            num_input_tokens=sum(record.num_input_tokens for record in records),
+            first_loss=records[0].loss if records else None,
+            final_loss=records[-1].loss if records else None,
+            threads=torch.get_num_threads(),
+            **others,
+        )
+
+    @classmethod
     def load(cls, folder: Path) -> TrainResult:
         """The summary in a trained adapter's folder."""
         return cls(**read_json(folder / SUMMARY_FILE))
@@ -105,12 +132,13 @@ def write_result(
 
 def divergence_story(divergence: StepRecord, records: Sequence[StepRecord], kept_steps: int) -> str:
     """What a user needs to judge a divergence."""
-    tail = ", ".join(f"{record.loss:.4g}" for record in records[-8:]) or "none"
-    return (
-        f"At step {divergence.step} the loss was {divergence.loss:.4g} and the gradient's norm "
-        f"{divergence.gradient_norm:.4g}, at learning rate {divergence.lr:.3g}. Losses before: {tail}. "
-        f"The adapter is its state after {kept_steps} updates. A lower train.optimizer.lr or more warm-up may help."
-    )
+    told = divergence.told_as_divergence([record.loss for record in records[-TOLD_LOSSES:]])
+    return f"{told} {kept_state(kept_steps)}"
+
+
+def kept_state(kept_steps: int) -> str:
+    """The end of the story of an adapter that diverged."""
+    return f"The adapter is its state after {kept_steps} updates. A lower train.optimizer.lr or more warm-up may help."
 
 
 def _card(task: PreparedTask, seed: int, template_name: str, result: TrainResult) -> str:

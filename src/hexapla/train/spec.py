@@ -126,6 +126,11 @@ class BankSpec(Spec):
     )
     keep_checkpoints: int = Field(default=2, ge=1, description="Checkpoints kept; older ones are removed.")
 
+    @property
+    def moments(self) -> Literal["fp32", "8bit"]:
+        """Precision of Adam's moments, wherever they lie."""
+        return "8bit" if self.optimizer_states == "8bit" else "fp32"
+
 
 class TrainSpec(Spec):
     """How the adapters of a plan are trained."""
@@ -234,5 +239,5 @@ class TrainSpec(Spec):
             "checkpoint_every_s",
         ):
             del spec[neutral]
-        spec["moments"] = "8bit" if self.bank.optimizer_states == "8bit" else "fp32"
+        spec["moments"] = self.bank.moments
         return spec

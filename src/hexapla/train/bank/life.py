@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from hexapla.train.bank.schedule import Clock
 from hexapla.train.optimizer import learning_rate
-from hexapla.train.result import StepRecord
+from hexapla.train.result import TOLD_LOSSES, StepRecord, kept_state
 
 State = Literal["training", "finished", "stopped-early", "diverged"]
 
@@ -17,7 +17,6 @@ RETRY_RATE = 0.5
 _MILESTONES = 0.25  # share of the steps between two snapshots where nothing is measured
 _EXPLOSION = 1000.0  # times the median gradient norm
 _MEMORY = 32  # steps that the median is taken over; judged from half as many on
-_TOLD_LOSSES = 8  # losses before a divergence that its story tells
 
 
 @dataclass
@@ -44,12 +43,8 @@ class Divergence:
 
     def story(self) -> str:
         """What happened."""
-        losses = ", ".join(f"{loss:.4g}" for loss in self.losses_before) or "none"
-        return (
-            f"At step {self.record.step} the loss was {self.record.loss:.4g} and the gradient's norm "
-            f"{self.record.gradient_norm:.4g}, at learning rate {self.record.lr:.3g}. Losses before: {losses}. "
-            f"It went back to its state after {self.back_to} updates."
-        )
+        told = self.record.told_as_divergence(self.losses_before)
+        return f"{told} It went back to its state after {self.back_to} updates."
 
 
 @dataclass
@@ -154,7 +149,7 @@ class AdapterLife:
     def diverged(self, record: StepRecord) -> bool:
         """Go back to the latest snapshot's step; returns whether the adapter is tried again, at a lower rate."""
         before = [earlier.loss for earlier in self.records if earlier.step < record.step]
-        self.divergences.append(Divergence(record, before[-_TOLD_LOSSES:], self.good_step))
+        self.divergences.append(Divergence(record, before[-TOLD_LOSSES:], self.good_step))
         self.records = self.records[: self.good_step]
         self._stand_at(self.good_step)
         if len(self.divergences) > 1:
@@ -174,10 +169,7 @@ class AdapterLife:
         told = " Then, at half the rate: ".join(divergence.story() for divergence in self.divergences)
         if self.state != "diverged":
             told += " From there, at half the rate, all went well."
-        return (
-            f"{told} The adapter is its state after {self.kept_step} updates. "
-            "A lower train.optimizer.lr or more warm-up may help."
-        )
+        return f"{told} {kept_state(self.kept_step)}"
 
     def to_record(self) -> dict[str, Any]:
         """As JSON data, for a checkpoint."""

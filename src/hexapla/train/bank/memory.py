@@ -86,7 +86,7 @@ class DryStep:
         model.load(FactorBank(model.groups, [self.rank], [1.0], model.device), [0.5 if self.has_dropout else 0.0])
         shortest = min(self.longest, max(1, self.num_tokens // self.num_adapters))
         needs = [peak_growth(model.device, partial(self._step, model, n)) for n in {self.longest, shortest}]
-        model.load(FactorBank(model.groups, [1], [1.0], model.device), [0.0])
+        model.unload()
         return None if None in needs else max(need for need in needs if need is not None)
 
     def _step(self, model: BankedModel, length: int) -> None:

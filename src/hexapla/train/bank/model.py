@@ -60,7 +60,7 @@ class BankedModel:
         base.set_attn_implementation(attention.PACKED)
         if gradient_checkpointing:
             checkpoint_layers(base)
-        self.load(FactorBank(self.groups, [1], [1.0], self.device), [0.0])
+        self.unload()
         self._check(probe, expected)
 
     @property
@@ -81,6 +81,10 @@ class BankedModel:
             for position, (path, layer) in enumerate(zip(group.paths, layers, strict=True)):
                 parent, _, name = path.rpartition(".")
                 setattr(self._base.get_submodule(parent), name, BankedLinear(layer, state, position))
+
+    def unload(self) -> None:
+        """Let go of the bank; one of a single adapter that changes nothing takes its place."""
+        self.load(FactorBank(self.groups, [1], [1.0], self.device), [0.0])
 
     def backward(self, batch: PackedBatch) -> Tensor:
         """A training pass: gradients of Σ weights·nll are added to the bank's rows. Returns the nll of targets, [M]."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -35,6 +36,11 @@ class Piece:
     examples: tuple[EncodedExample, ...]
     num_batch_targets: int
     ends_batch: bool
+
+    @cached_property
+    def num_tokens(self) -> int:
+        """Tokens that go through the base."""
+        return sum(example.num_input_tokens for example in self.examples)
 
 
 class Segment(NamedTuple):
@@ -149,7 +155,7 @@ def pack(pieces: Sequence[Piece], device: torch.device, sequence_seeds: Sequence
 def _segments(pieces: Sequence[Piece]) -> tuple[Segment, ...]:
     segments, start = [], 0
     for piece in pieces:
-        end = start + sum(example.num_input_tokens for example in piece.examples)
+        end = start + piece.num_tokens
         segments.append(Segment(piece.slot, start, end))
         start = end
     return tuple(segments)

@@ -31,7 +31,6 @@ from hexapla.train.bank.waves import (
     changed_settings,
     changed_tasks,
     make_plan,
-    moments_of,
     number_at_once,
     refuse_other_plan,
     share_out,
@@ -137,7 +136,7 @@ def _new_plan(
     rooms = find_rooms(model, cost, step, machine)
     at_once = number_at_once(spec, num_tasks, rooms, num_tokens)
     log.write("train-plan", adapters_at_once=at_once, num_shares=len(shares), rooms=[asdict(room) for room in rooms])
-    settings = BankSettings(machine.dtype, num_tokens, moments_of(spec))
+    settings = BankSettings(machine.dtype, num_tokens, spec.bank.moments)
     return make_plan(tasks, shares, settings, adapters_at_once=at_once), model
 
 

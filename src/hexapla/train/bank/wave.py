@@ -120,7 +120,7 @@ class Wave:
             # the base holds this bank no longer, which would otherwise lie in memory beside the next wave's.
             self._milestones.settle()
             self._checkpoints.finish()
-            self._model.load(FactorBank(self._model.groups, [1], [1.0], self._model.device), [0.0])
+            self._model.unload()
 
     def _train(self, deliver: Callable[[FinishedAdapter], None]) -> None:
         """One micro-batch after another."""
@@ -135,7 +135,7 @@ class Wave:
                 if piece.ends_batch:
                     self._end_batch(self._lives[piece.slot], deliver)
             now = time.monotonic()
-            table.advance(sum(example.num_input_tokens for piece in pieces for example in piece.examples))
+            table.advance(sum(piece.num_tokens for piece in pieces))
             if now - shown >= _TABLE_EVERY_S:
                 table.show()
                 shown = now
@@ -158,8 +158,7 @@ class Wave:
         nll = self._model.backward(batch)
         sums = torch.stack([part.sum() for part in nll.split(batch.piece_targets)]).tolist()
         for piece, loss_sum, num_targets in zip(pieces, sums, batch.piece_targets, strict=True):
-            num_inputs = sum(example.num_input_tokens for example in piece.examples)
-            self._lives[piece.slot].note(loss_sum, num_targets, num_inputs)
+            self._lives[piece.slot].note(loss_sum, num_targets, piece.num_tokens)
 
     def _sequence_seeds(self, pieces: Sequence[Piece]) -> list[int] | None:
         """What the sequences' dropout is drawn from: seed, adapter, step and example."""
@@ -178,9 +177,9 @@ class Wave:
         ]
 
     def _share_seconds(self, pieces: Sequence[Piece], seconds: float) -> None:
-        tokens = [sum(example.num_input_tokens for example in piece.examples) for piece in pieces]
-        for piece, number in zip(pieces, tokens, strict=True):
-            self._lives[piece.slot].seconds += seconds * number / sum(tokens)
+        num_tokens = sum(piece.num_tokens for piece in pieces)
+        for piece in pieces:
+            self._lives[piece.slot].seconds += seconds * piece.num_tokens / num_tokens
 
     # One step of one adapter
 
@@ -271,24 +270,17 @@ class Wave:
     def _finished(self, life: AdapterLife) -> FinishedAdapter:
         task, records = life.clock.task, life.records
         assert life.state != "training"
-        result = TrainResult(
-            adapter=task.name,
+        result = TrainResult.of(
+            task,
+            records,
             status=life.state,
             num_steps=life.kept_step,
-            num_planned_steps=task.num_steps,
-            num_examples=len(task.encoded.examples),
-            set_asides=task.encoded.set_asides,
-            num_target_tokens=sum(record.num_target_tokens for record in records),
-            num_input_tokens=sum(record.num_input_tokens for record in records),
             seconds=round(life.seconds, 3),
-            first_loss=records[0].loss if records else None,
-            final_loss=records[-1].loss if records else None,
             development=life.development,
             development_chrf=life.development_chrf,
             story=life.story(),
             device=str(self._model.device),
             precision=self._settings.precision,
-            threads=torch.get_num_threads(),
             trainer="bank",
             company=len(self._lives),
         )

@@ -207,8 +207,8 @@ def changed_settings(plan: BankPlan, spec: TrainSpec, dtype: str, finished: Coll
     asked = spec.micro_batch_tokens
     if asked is not None and asked != plan.settings.micro_batch_tokens:
         found.append(f"train.micro_batch_tokens is {asked}, was {plan.settings.micro_batch_tokens}")
-    if plan.settings.moments != moments_of(spec):
-        found.append(f"Adam's moments are in {moments_of(spec)}, were in {plan.settings.moments}")
+    if plan.settings.moments != spec.bank.moments:
+        found.append(f"Adam's moments are in {spec.bank.moments}, were in {plan.settings.moments}")
     largest = max((len(wave.adapters) for waves in plan.remaining(finished).values() for wave in waves), default=0)
     asked = spec.bank.adapters_at_once
     if asked is not None and asked < largest:
@@ -233,11 +233,6 @@ def changed_tasks(plan: BankPlan, tasks: Mapping[str, PreparedTask]) -> list[str
         for name, digest in wave.adapters.items()
         if name in tasks and tasks[name].digest != digest
     ]
-
-
-def moments_of(spec: TrainSpec) -> str:
-    """Precision of Adam's moments."""
-    return "8bit" if spec.bank.optimizer_states == "8bit" else "fp32"
 
 
 def _numbered(shares: Sequence[Sequence[Mapping[str, str]]]) -> tuple[tuple[PlannedWave, ...], ...]:

@@ -111,30 +111,21 @@ class AdapterTrainer:
         return digest_of([task.digest, str(self._engine.dtype)])
 
     def _result(self, task: PreparedTask, outcome: Outcome) -> TrainResult:
-        import torch
-
         records = outcome.records
         story = None
         if outcome.divergence is not None:
             story = divergence_story(outcome.divergence, records, outcome.kept_steps)
-        return TrainResult(
-            adapter=task.name,
+        return TrainResult.of(
+            task,
+            records,
             status="finished" if outcome.divergence is None else "diverged",
             num_steps=outcome.kept_steps,
-            num_planned_steps=task.num_steps,
-            num_examples=len(task.encoded.examples),
-            set_asides=task.encoded.set_asides,
-            num_target_tokens=sum(record.num_target_tokens for record in records),
-            num_input_tokens=sum(record.num_input_tokens for record in records),
             seconds=round(outcome.seconds, 3),
-            first_loss=records[0].loss if records else None,
-            final_loss=records[-1].loss if records else None,
             development=[],
             development_chrf=[],
             story=story,
             device=str(self._device),
             precision=str(self._engine.dtype).removeprefix("torch."),
-            threads=torch.get_num_threads(),
             trainer="peft",
             company=1,
         )

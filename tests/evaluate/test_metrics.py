@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hexapla.common.errors import UserError
-from hexapla.evaluate.metrics import METRICS, make_metric
+from hexapla.evaluate.metrics import METRICS, Segments, make_metric
 from hexapla.evaluate.metrics.tokenizers import require_tokenizer, tokenizer_for
 
 HYPOTHESES = ["The cat sat on the mat .", "", "Hello, world!", "two words", "Ein Satz mit Umlauten: äöü."]
@@ -41,7 +41,7 @@ THEIRS = {
 def test_corpus_score_from_statistics_is_exactly_sacrebleus(name: str, target: str) -> None:
     hypotheses, references = (ZH_HYPOTHESES, ZH_REFERENCES) if target == "zh" else (HYPOTHESES, REFERENCES)
     metric = make_metric(name, target)
-    ours = metric.corpus_score(metric.statistics(hypotheses, references))
+    ours = metric.corpus_score(metric.statistics(Segments(hypotheses, references)))
     theirs = THEIRS[name, target](hypotheses, references).score
     assert ours == theirs
     assert 0 < theirs < 100
@@ -55,7 +55,7 @@ words = st.lists(st.sampled_from(["the", "a", "cat", "sat", "on", "mat", ",", ".
 def test_statistics_of_one_segment_at_a_time_add_up(pairs: list[tuple[str, str]]) -> None:
     for name in ("bleu", "chrf++"):
         metric = make_metric(name, "en")
-        apart = [metric.statistics([hypothesis], [reference])[0] for hypothesis, reference in pairs]
+        apart = [metric.statistics(Segments([hypothesis], [reference]))[0] for hypothesis, reference in pairs]
         hypotheses, references = [list(side) for side in zip(*pairs, strict=True)]
         assert metric.corpus_score(apart) == THEIRS[name, "de"](hypotheses, references).score
 
@@ -63,11 +63,11 @@ def test_statistics_of_one_segment_at_a_time_add_up(pairs: list[tuple[str, str]]
 def test_segment_scores_are_sacrebleus_sentence_scores() -> None:
     bleu, chrf, ter = (make_metric(name, "de") for name in ("bleu", "chrf++", "ter"))
     for hypothesis, reference in zip(HYPOTHESES, REFERENCES, strict=True):
-        (statistics,) = bleu.statistics([hypothesis], [reference])
+        (statistics,) = bleu.statistics(Segments([hypothesis], [reference]))
         assert bleu.segment_score(statistics) == sacrebleu.sentence_bleu(hypothesis, [reference]).score
-        (statistics,) = chrf.statistics([hypothesis], [reference])
+        (statistics,) = chrf.statistics(Segments([hypothesis], [reference]))
         assert chrf.segment_score(statistics) == sacrebleu.sentence_chrf(hypothesis, [reference], word_order=2).score
-        (statistics,) = ter.statistics([hypothesis], [reference])
+        (statistics,) = ter.statistics(Segments([hypothesis], [reference]))
         assert ter.segment_score(statistics) == sacrebleu.sentence_ter(hypothesis, [reference]).score
 
 
@@ -87,12 +87,12 @@ def test_nothing_to_score_is_no_figure(name: str) -> None:
 
 def test_unequal_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="2 hypotheses, 1 references"):
-        make_metric("chrf", "de").statistics(["a", "b"], ["a"])
+        make_metric("chrf", "de").statistics(Segments(["a", "b"], ["a"]))
 
 
 def test_tokenized_looking_text_raises_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        make_metric("bleu", "de").statistics(["Das ist es ."] * 200, ["Das ist es."] * 200)
+        make_metric("bleu", "de").statistics(Segments(["Das ist es ."] * 200, ["Das ist es."] * 200))
     assert not caplog.records
 
 

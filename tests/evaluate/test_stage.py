@@ -39,7 +39,7 @@ def test_figures_equal_sacrebleu_on_the_written_segments(evaluation: Evaluation)
     assert table.by_direction("chrf++")[EN_DE] == sacrebleu.corpus_chrf(hypotheses, [references], word_order=2).score
     entry = table.entry("book", EN_DE)
     assert entry is not None
-    assert (entry.num_segments, entry.finish, entry.num_empty) == (3, {"stop": 3}, 0)
+    assert (entry.num_segments, entry.finish, entry.figures["empty"].value) == (3, {"stop": 3}, 0)
 
 
 def test_missing_is_none_and_left_out_of_means(evaluation: Evaluation) -> None:
@@ -165,7 +165,8 @@ def test_empty_copied_and_cut_translations_are_counted(evaluation: Evaluation) -
     rows = [*ROWS, Row("book:4", {"en": "OK", "de": "OK"}, "book")]
     table = evaluation.run(translate, tests={"book": rows}, directions=[DE_EN])
     (entry,) = table.entries
-    assert (entry.num_empty, entry.num_copied, entry.finish) == (1, 1, {"loop": 1, "stop": 3})
+    assert (entry.figures["empty"].value, entry.figures["copied"].value) == (25, 25)
+    assert entry.finish == {"loop": 1, "stop": 3}
     assert table.finish_counts() == {"loop": 1, "stop": 3}
 
 

@@ -75,16 +75,14 @@ def summary(tables: Sequence[ScoreTable], costs: Mapping[str, PoolCost]) -> dict
 
 
 def endings(tables: Sequence[ScoreTable]) -> dict[str, Any]:
-    """How many translations ended how, were empty, or copied the source."""
+    """How many translations ended how."""
     found = {table.pool: table.finish_counts() for table in tables}
     others = sorted({kind for counts in found.values() for kind in counts} - {"stop"})
     kinds = ["stop", *others]
     pools = []
     for table in tables:
         counts = [found[table.pool].get(kind, 0) for kind in kinds]
-        empty = sum(entry.num_empty or 0 for entry in table.entries)
-        copied = sum(entry.num_copied or 0 for entry in table.entries)
-        pools.append((table.pool, [sum(entry.num_segments for entry in table.entries), *counts, empty, copied]))
+        pools.append((table.pool, [sum(entry.num_segments for entry in table.entries), *counts]))
     return {"kinds": kinds, "pools": pools}
 
 

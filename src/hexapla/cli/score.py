@@ -12,7 +12,7 @@ EXAMPLE = "hexapla score --hyp output.zh --ref reference.zh --src source.en --to
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--hyp, --ref, --src, --to, --metric, --json."""
     parser.add_argument("--hyp", type=Path, required=True, metavar="FILE", help="translations, one a line")
-    parser.add_argument("--ref", type=Path, required=True, metavar="FILE", help="references, one a line")
+    parser.add_argument("--ref", type=Path, metavar="FILE", help="references, one a line")
     parser.add_argument("--src", type=Path, metavar="FILE", help="sources, one a line")
     parser.add_argument("--to", required=True, metavar="LANGUAGE", help="target language: it decides on the tokenizer")
     parser.add_argument(
@@ -25,10 +25,10 @@ def execute(options: argparse.Namespace) -> None:
     """Print one line a metric, with its signature."""
     from dataclasses import asdict
 
-    from hexapla.evaluate.files import score_files
+    from hexapla.evaluate.files import Files, score_files
 
     metrics = [name.strip() for name in options.metric.split(",")]
-    scores = score_files(options.hyp, options.ref, options.src, to=options.to, metrics=metrics)
+    scores = score_files(Files(options.hyp, options.ref, options.src, options.to), metrics=metrics)
     if options.json:
         print(json.dumps([asdict(score) for score in scores], ensure_ascii=False, indent=2))
     else:

@@ -9,63 +9,92 @@ from pathlib import Path
 from hexapla import languages
 from hexapla.common.errors import UserError
 from hexapla.common.textfiles import read_valid_lines
-from hexapla.evaluate.metrics import METRICS, make_metric
+from hexapla.evaluate.metrics import METRICS, MetricSettings, Segments, make_metric
+from hexapla.evaluate.significance import interval
 
 
 @dataclass(frozen=True)
 class FileScore:
-    """A corpus figure of a file of translations, with the metric's signature."""
+    """A corpus figure of a file of translations, with the metric's signature; None where nothing could be judged."""
 
     metric: str
-    value: float
+    value: float | None
+    interval: tuple[float, float] | None
     signature: str
     num_segments: int
     num_empty: int
 
     def line(self) -> str:
-        """The figure as sacreBLEU prints it: `BLEU|nrefs:1|... = 39.9`."""
-        return f"{METRICS[self.metric].title}|{self.signature} = {self.value:.1f}"
+        """The figure as sacreBLEU prints it: `BLEU|nrefs:1|... = 39.9`, with its 95 % confidence interval."""
+        value = "nothing to judge" if self.value is None else f"{self.value:.1f}"
+        interval = "" if self.interval is None else f" [{self.interval[0]:.1f}, {self.interval[1]:.1f}]"
+        return f"{METRICS[self.metric].title}|{self.signature} = {value}{interval}"
+
+
+@dataclass(frozen=True)
+class Files:
+    """Line n of one is line n of the others.
+
+    Attributes:
+        to: the target language in any spelling.
+    """
+
+    hypotheses: Path
+    references: Path | None
+    sources: Path | None
+    to: str
 
 
 def score_files(
-    hypothesis: Path,
-    reference: Path,
-    source: Path | None = None,
-    *,
-    to: str,
-    metrics: Sequence[str] = ("bleu", "chrf++"),
+    files: Files, *, metrics: Sequence[str] = ("bleu", "chrf++"), settings: MetricSettings | None = None
 ) -> list[FileScore]:
-    """Score the lines of `hypothesis` against those of `reference`.
-
-    Args:
-        source: only its number of lines is checked so far, no metric reads it.
-        to: the target language in any spelling; it decides on the tokenizer.
+    """Score the lines of `files.hypotheses`.
 
     Raises:
         UserError: line counts differ, a file is empty or not UTF-8, a reference line is blank (with its number), an
-            unknown language or metric, or one that needs a package that is missing.
+            unknown language or metric, one that needs a file that is not given, or a package that is missing.
     """
-    target = languages.get(to).code
-    made = {name: make_metric(name, target) for name in metrics}
-    references = _lines(reference)
-    hypotheses = _lines(hypothesis)
-    others = [(hypothesis, hypotheses)] + ([(source, _lines(source))] if source is not None else [])
-    for path, lines in others:
-        if len(lines) != len(references):
+    target = languages.get(files.to).code
+    made = {name: make_metric(name, target, settings) for name in metrics}
+    for name, metric in made.items():
+        for needed, given, option in (("references", files.references, "--ref"), ("sources", files.sources, "--src")):
+            if needed in metric.needs and given is None:
+                raise UserError(f"The metric {name!r} needs {needed}.", hint=f"Give them with {option} FILE.")
+    segments = read_segments(files)
+    scores = []
+    num_empty = sum(not line.strip() for line in segments.hypotheses)
+    for name, metric in made.items():
+        statistics = metric.statistics(segments)
+        value = metric.corpus_score(statistics)
+        sure = None if value is None else interval(metric, statistics)
+        scores.append(FileScore(name, value, sure, metric.signature, len(segments.hypotheses), num_empty))
+    return scores
+
+
+def read_segments(files: Files) -> Segments:
+    """The lines of the files side by side.
+
+    Raises:
+        UserError: line counts differ, a file is empty or not UTF-8, a reference line is blank.
+    """
+    hypotheses = _lines(files.hypotheses)
+    references = None if files.references is None else _lines(files.references)
+    sources = None if files.sources is None else _lines(files.sources)
+    first = files.references if files.references is not None else files.hypotheses
+    expected = len(references if references is not None else hypotheses)
+    for path, lines in ((files.hypotheses, hypotheses), (files.sources, sources)):
+        if lines is not None and len(lines) != expected:
             raise UserError(
-                f"This file has {len(lines)} lines, the reference {reference} has {len(references)}.",
+                f"This file has {len(lines)} lines, {first} has {expected}.",
                 where=str(path),
                 hint="Line n must be the translation of line n; blank lines count.",
             )
-    for number, line in enumerate(references, start=1):
+    for number, line in enumerate(references or (), start=1):
         if not line.strip():
-            raise UserError("The reference is blank here, so nothing can be scored.", where=f"{reference}:{number}")
-    scores = []
-    num_empty = sum(not line.strip() for line in hypotheses)
-    for name, metric in made.items():
-        value = metric.corpus_score(metric.statistics(hypotheses, references))
-        scores.append(FileScore(name, value, metric.signature, len(references), num_empty))
-    return scores
+            raise UserError(
+                "The reference is blank here, so nothing can be scored.", where=f"{files.references}:{number}"
+            )
+    return Segments(hypotheses, references, sources)
 
 
 def _lines(path: Path) -> list[str]:

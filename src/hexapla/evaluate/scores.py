@@ -8,8 +8,9 @@ A direction without test rows stands in the table as missing: its figures are No
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,20 @@ from hexapla.languages import Direction
 from hexapla.plan import Layout, Side
 
 SCORES_FILE = "scores.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A corpus figure and the metric's signature; both None when it could not be measured."""
+    """A corpus figure and the metric's signature; both None when it could not be measured.
+
+    Attributes:
+        interval: the 95 % confidence interval by bootstrap; None when it could not be measured.
+    """
 
     value: float | None
     signature: str | None
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,7 @@ class DirectionScores:
     Attributes:
         checksum: sha256 of the ids, sources and references that were translated.
         finish: how many translations ended how (`stop`, `length`, `loop`, ...).
-        num_empty: translations without any text.
-        num_copied: translations equal to their source, though the reference is not.
+        notes: metric → note → in how many segments, such as off-target → language identified → how often.
         file: the segments, relative to the folder of the scores; None when there are none.
     """
 
@@ -48,8 +53,7 @@ class DirectionScores:
     figures: Mapping[str, Figure]
     checksum: str | None = None
     finish: Mapping[str, int] | None = None
-    num_empty: int | None = None
-    num_copied: int | None = None
+    notes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     file: str | None = None
 
 
@@ -58,12 +62,15 @@ class ScoreTable:
     """All scores of one pool.
 
     Attributes:
+        metrics: those that were asked for.
+        failures: failure rates measured besides; `figures` of the entries hold both.
         identity: what the translations depend on; its entry `translate` holds the decoder settings.
     """
 
     folder: Path
     pool: str
     metrics: tuple[str, ...]
+    failures: tuple[str, ...]
     layout: Layout
     identity: Mapping[str, Any]
     entries: tuple[DirectionScores, ...]
@@ -82,8 +89,11 @@ class ScoreTable:
             raise UserError("This folder holds no scores.json.", where=str(folder), hint="Give a folder under scores/.")
         record = read_json(where)
         try:
-            if record["format"] > _FORMAT:
-                raise UserError("A newer Hexapla wrote these scores; upgrade to read them.", where=str(where))
+            if record["format"] != _FORMAT:
+                age, remedy = (
+                    ("A newer", "upgrade to read them") if record["format"] > _FORMAT else ("An older", "measure again")
+                )
+                raise UserError(f"{age} Hexapla wrote these scores; {remedy}.", where=str(where))
             return _from_record(folder, record)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise CorruptArtifactError(
@@ -172,9 +182,10 @@ class ScoreTable:
         return read_jsonl(self.folder / entry.file) if entry is not None and entry.file is not None else []
 
     def _require_metric(self, metric: str) -> None:
-        if metric not in self.metrics:
+        known = (*self.metrics, *self.failures)
+        if metric not in known:
             raise UserError(
-                f"The metric {metric!r} was not measured.", where=str(self.folder), hint=nearest(metric, self.metrics)
+                f"The metric {metric!r} was not measured.", where=str(self.folder), hint=nearest(metric, known)
             )
 
 
@@ -209,6 +220,7 @@ def _to_record(table: ScoreTable) -> dict[str, Any]:
         "format": _FORMAT,
         "pool": table.pool,
         "metrics": list(table.metrics),
+        "failures": list(table.failures),
         "languages": list(layout.languages),
         "hubs": list(layout.hubs),
         "groups": {group: list(members) for group, members in layout.groups.items()},
@@ -222,7 +234,7 @@ def _to_record(table: ScoreTable) -> dict[str, Any]:
                     if group is not None
                 },
             }
-            for metric in table.metrics
+            for metric in (*table.metrics, *table.failures)
         },
         "finish": table.finish_counts(),
         "missing": [f"{entry.test} {entry.direction}" for entry in table.missing],
@@ -240,11 +252,15 @@ def _entry_record(table: ScoreTable, entry: DirectionScores) -> dict[str, Any]:
         "segments": entry.num_segments,
         "checksum": entry.checksum,
         "figures": {
-            metric: {"value": figure.value, "signature": figure.signature} for metric, figure in entry.figures.items()
+            metric: {
+                "value": figure.value,
+                "interval": None if figure.interval is None else list(figure.interval),
+                "signature": figure.signature,
+            }
+            for metric, figure in entry.figures.items()
         },
         "finish": None if entry.finish is None else dict(entry.finish),
-        "empty": entry.num_empty,
-        "copied": entry.num_copied,
+        "notes": {metric: dict(counts) for metric, counts in entry.notes.items()},
         "file": entry.file,
     }
 
@@ -261,15 +277,22 @@ def _from_record(folder: Path, record: Mapping[str, Any]) -> ScoreTable:
             direction=Direction.parse(item["direction"]),
             num_segments=item["segments"],
             figures={
-                metric: Figure(item["figures"][metric]["value"], item["figures"][metric]["signature"])
-                for metric in record["metrics"]
+                metric: _figure_from_record(item["figures"][metric])
+                for metric in (*record["metrics"], *record["failures"])
             },
             checksum=item["checksum"],
             finish=item["finish"],
-            num_empty=item["empty"],
-            num_copied=item["copied"],
+            notes=item["notes"],
             file=item["file"],
         )
         for item in record["directions"]
     )
-    return ScoreTable(folder, record["pool"], tuple(record["metrics"]), layout, record["identity"], entries)
+    metrics, failures = tuple(record["metrics"]), tuple(record["failures"])
+    return ScoreTable(folder, record["pool"], metrics, failures, layout, record["identity"], entries)
+
+
+def _figure_from_record(record: Mapping[str, Any]) -> Figure:
+    value, interval = record["value"], record["interval"]
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"a figure is {value}")
+    return Figure(value, record["signature"], None if interval is None else (interval[0], interval[1]))

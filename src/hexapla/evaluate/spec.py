@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
 
 from hexapla.common.errors import UserError, nearest
-from hexapla.common.spec import Spec
 from hexapla.evaluate.metrics import METRICS
+from hexapla.evaluate.metrics.settings import MetricSettings
 from hexapla.languages import Direction
 
 
@@ -25,11 +25,13 @@ def _parse_direction(value: object) -> object:
 _Direction = Annotated[Direction, BeforeValidator(_parse_direction), PlainSerializer(str, return_type=str)]
 
 
-class EvaluateSpec(Spec):
+class EvaluateSpec(MetricSettings):
     """The section `evaluate` of a recipe."""
 
     metrics: tuple[str, ...] = Field(
-        ("bleu", "chrf++"), min_length=1, description=f"Metrics to compute; known: {', '.join(METRICS)}."
+        ("bleu", "chrf++"),
+        min_length=1,
+        description=f"Metrics to compute; known: {', '.join(METRICS)}. Failure rates are measured in any case.",
     )
     limit: int | None = Field(
         None,

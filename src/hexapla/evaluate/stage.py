@@ -18,8 +18,9 @@ from hexapla.common.progress import Progress
 from hexapla.common.seeds import stable_order
 from hexapla.data.rows import Row
 from hexapla.evaluate.hypotheses import Hypothesis, HypothesisLog, SegmentKey, TranslationLike, source_digest
-from hexapla.evaluate.metrics import make_metric
+from hexapla.evaluate.metrics import FAILURES, Metric, Segments, make_metric
 from hexapla.evaluate.scores import DirectionScores, Figure, ScoreTable
+from hexapla.evaluate.significance import interval
 from hexapla.evaluate.spec import EvaluateSpec
 from hexapla.languages import Direction
 from hexapla.plan import Layout
@@ -55,7 +56,7 @@ def require_metrics(spec: EvaluateSpec, layout: Layout) -> None:
     for target in sorted({direction.target for direction in spec.directions or layout.directions}):
         for name in spec.metrics:
             try:
-                make_metric(name, target)
+                make_metric(name, target, spec)
             except UserError as error:
                 hint = f"{error.hint or ''} Or leave {name!r} out of evaluate.metrics, or {target!r} out of languages."
                 raise UserError(f"{name} into {target}: {error.what}", where=error.where, hint=hint.strip()) from error
@@ -105,8 +106,9 @@ def evaluate_pool(
         )
     with HypothesisLog(work, identity) as log:
         _translate_missing(tasks, translate, log, pool_name)
-        entries = tuple(_score(task, log.known, spec.metrics, folder) for task in tasks)
-    table = ScoreTable(folder, pool_name, spec.metrics, layout, dict(identity), entries)
+        failures = tuple(name for name in FAILURES if name not in spec.metrics)
+        entries = tuple(_score(task, log.known, spec, failures, folder) for task in tasks)
+    table = ScoreTable(folder, pool_name, spec.metrics, failures, layout, dict(identity), entries)
     table.save()
     return table
 
@@ -144,14 +146,17 @@ def _translate_missing(tasks: Sequence[_Task], translate: Translate, log: Hypoth
 
 
 def _score(
-    task: _Task, hypotheses: Mapping[SegmentKey, Hypothesis], metrics: Sequence[str], folder: Path
+    task: _Task,
+    hypotheses: Mapping[SegmentKey, Hypothesis],
+    spec: EvaluateSpec,
+    failures: Sequence[str],
+    folder: Path,
 ) -> DirectionScores:
     """Score one direction of one test set and write its segments."""
+    names = (*spec.metrics, *failures)
     if not task.segments:
-        return DirectionScores(task.test, task.direction, 0, {name: Figure(None, None) for name in metrics})
+        return DirectionScores(task.test, task.direction, 0, dict.fromkeys(names, Figure(None, None)))
     found = [hypotheses[task.key(segment)] for segment in task.segments]
-    texts = [hypothesis.text for hypothesis in found]
-    references = [segment.reference for segment in task.segments]
     records: list[dict[str, Any]] = [
         {
             "id": segment.row,
@@ -161,19 +166,29 @@ def _score(
             "finish": hypothesis.finish,
             "statistics": {},
             "scores": {},
+            "notes": {},
         }
         for segment, hypothesis in zip(task.segments, found, strict=True)
     ]
-    figures = {}
-    for name in metrics:
-        metric = make_metric(name, task.direction.target)
-        statistics = metric.statistics(texts, references)
-        figures[name] = Figure(metric.corpus_score(statistics), metric.signature)
-        for record, segment_statistics in zip(records, statistics, strict=True):
-            record["statistics"][name] = segment_statistics
-            record["scores"][name] = round(metric.segment_score(segment_statistics), 4)
+    texts = Segments(
+        [hypothesis.text for hypothesis in found],
+        [segment.reference for segment in task.segments],
+        [segment.source for segment in task.segments],
+        task.direction.source,
+    )
+    figures = {
+        name: _measure(name, make_metric(name, task.direction.target, spec), texts, records) for name in spec.metrics
+    }
+    for name in failures:
+        try:
+            metric = make_metric(name, task.direction.target, spec)
+        except UserError:  # not asked for: what cannot be measured here is missing
+            figures[name] = Figure(None, None)
+        else:
+            figures[name] = _measure(name, metric, texts, records)
     file = f"segments/{quote(task.test, safe='')}/{task.direction}.jsonl"
     write_jsonl(folder / file, records)
+    notes = {name: Counter(record["notes"][name] for record in records if name in record["notes"]) for name in names}
     return DirectionScores(
         test=task.test,
         direction=task.direction,
@@ -181,12 +196,20 @@ def _score(
         figures=figures,
         checksum=digest_of([[segment.row, segment.source, segment.reference] for segment in task.segments]),
         finish=dict(sorted(Counter(hypothesis.finish for hypothesis in found).items())),
-        num_empty=sum(not text.strip() for text in texts),
-        num_copied=sum(_is_copy(segment, text) for segment, text in zip(task.segments, texts, strict=True)),
+        notes={name: dict(sorted(counts.items())) for name, counts in notes.items() if counts},
         file=file,
     )
 
 
-def _is_copy(segment: _Segment, text: str) -> bool:
-    """Whether the source came back untranslated; names and numbers that stay the same in the reference do not count."""
-    return text.strip() == segment.source and segment.source != segment.reference
+def _measure(name: str, metric: Metric, texts: Segments, records: Sequence[dict[str, Any]]) -> Figure:
+    """The figure of a direction; statistics, scores and notes go into the records of its segments."""
+    statistics = metric.statistics(texts)
+    notes = metric.notes(texts) or [None] * len(records)
+    for record, of_segment, note in zip(records, statistics, notes, strict=True):
+        score = metric.segment_score(of_segment)
+        record["statistics"][name] = of_segment
+        record["scores"][name] = None if score is None else round(score, 4)
+        if note is not None:
+            record["notes"][name] = note
+    value = metric.corpus_score(statistics)
+    return Figure(value, metric.signature, None if value is None else interval(metric, statistics))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from hexapla.common.errors import UserError, nearest
+from hexapla.evaluate.failures.copied import Copied
+from hexapla.evaluate.failures.empty import Empty
 from hexapla.evaluate.metrics.bleu import Bleu
 from hexapla.evaluate.metrics.chrf import Chrf, ChrfPlusPlus
-from hexapla.evaluate.metrics.metric import Metric
+from hexapla.evaluate.metrics.metric import Metric, Segments
+from hexapla.evaluate.metrics.settings import MetricSettings
 from hexapla.evaluate.metrics.spbleu import SpBleu
 from hexapla.evaluate.metrics.ter import Ter
 
@@ -15,18 +18,25 @@ METRICS: dict[str, type[Metric]] = {
     "chrf++": ChrfPlusPlus,
     "ter": Ter,
     "spbleu": SpBleu,
+    "empty": Empty,
+    "copied": Copied,
 }
+# Measured beside every figure of quality, wherever they can be.
+FAILURES: tuple[str, ...] = tuple(name for name, metric in METRICS.items() if metric.is_failure)
 
 
-def make_metric(name: str, target: str) -> Metric:
+def make_metric(name: str, target: str, settings: MetricSettings | None = None) -> Metric:
     """The metric called `name` for translations into the language with code `target`.
 
+    Args:
+        settings: None: the defaults.
+
     Raises:
-        UserError: there is no such metric, or it needs a package or a file that is missing.
+        UserError: there is no such metric, or it needs a package, a model or a file that is missing.
     """
     if name not in METRICS:
         raise UserError(f"There is no metric {name!r}.", hint=nearest(name, METRICS))
-    return METRICS[name](target)
+    return METRICS[name](target, settings if settings is not None else MetricSettings())
 
 
-__all__ = ["METRICS", "Metric", "make_metric"]
+__all__ = ["FAILURES", "METRICS", "Metric", "MetricSettings", "Segments", "make_metric"]

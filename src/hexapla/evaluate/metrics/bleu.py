@@ -13,13 +13,16 @@ class Bleu(SacrebleuMetric):
 
     title = "BLEU"
 
-    def __init__(self, target: str) -> None:
-        super().__init__(target)
-        self._segment.effective_order = True
-
     def make(self, target: str) -> Any:
         """BLEU with the tokenizer of the target language."""
         return make_bleu(tokenizer_for(target))
+
+    @classmethod
+    def aggregator(cls, *, of_segments: bool) -> Any:
+        """BLEU without a tokenizer: the statistics are counted already."""
+        from sacrebleu.metrics import BLEU
+
+        return BLEU(tokenize="none", effective_order=of_segments)
 
 
 def make_bleu(tokenizer: str) -> Any:

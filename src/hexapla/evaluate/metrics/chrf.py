@@ -19,6 +19,13 @@ class Chrf(SacrebleuMetric):
 
         return CHRF(word_order=self.word_order)
 
+    @classmethod
+    def aggregator(cls, *, of_segments: bool) -> Any:
+        """The same for corpora and segments."""
+        from sacrebleu.metrics import CHRF
+
+        return CHRF(word_order=cls.word_order)
+
 
 class ChrfPlusPlus(Chrf):
     """chrF++: chrF with words and word bigrams."""

@@ -7,6 +7,7 @@ that could not be measured; it is shown as missing, never as 0.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 Value = str | float | int | None
 
@@ -24,7 +25,7 @@ class Column:
     title: str
     digits: int | None = None
     signed: bool = False
-    better: str | None = None  # "high" or "low"
+    better: Literal["high", "low"] | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Section:
     """A part of a report.
 
     Attributes:
-        anchor: its name in the page's address, and the prefix of nothing else.
+        anchor: its name in the page's address.
         intro: how to read it, in a sentence or two.
         notes: what could not be done, and why.
     """

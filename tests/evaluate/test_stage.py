@@ -17,7 +17,7 @@ from hexapla.evaluate.spec import EvaluateSpec
 from hexapla.evaluate.stage import require_metrics
 from hexapla.languages import Direction
 from hexapla.plan import Layout, Side
-from tests.evaluate.world import LAYOUT, ROWS, Evaluation, Reverser, Said
+from tests.evaluate.world import ROWS, Evaluation, Reverser, Said
 
 DE_EN = Direction("de", "en")
 EN_DE = Direction("en", "de")
@@ -102,7 +102,7 @@ def test_resumed_gives_the_same_bytes_and_repeats_nothing(
 
 
 def test_every_translation_is_on_disk_before_the_next_is_asked_for(evaluation: Evaluation) -> None:
-    log = evaluation.folder / "work" / "hypotheses.jsonl"
+    log = evaluation.folder / "translations" / "hypotheses.jsonl"
 
     def translate(requests: list[tuple[str, Direction]]) -> Iterator[tuple[int, Said]]:
         for position in range(len(requests)):
@@ -118,7 +118,7 @@ def test_every_translation_is_on_disk_before_the_next_is_asked_for(evaluation: E
 def test_a_half_written_line_is_dropped(evaluation: Evaluation, tail: bytes) -> None:
     with pytest.raises(KeyboardInterrupt):
         evaluation.run(Reverser(fail_after=3))
-    log = evaluation.folder / "work" / "hypotheses.jsonl"
+    log = evaluation.folder / "translations" / "hypotheses.jsonl"
     whole = log.read_bytes()
     log.write_bytes(whole + tail)
     again = Reverser()
@@ -163,7 +163,7 @@ def test_empty_copied_and_cut_translations_are_counted(evaluation: Evaluation) -
 
     answers["OK"] = Said("OK")  # no copy: the reference is the same
     rows = [*ROWS, Row("book:4", {"en": "OK", "de": "OK"}, "book")]
-    table = evaluation.run(translate, tests={"book": rows}, directions=[DE_EN])
+    table = evaluation.run(translate, tests={"book": rows}, spec=EvaluateSpec(directions=(DE_EN,)))
     (entry,) = table.entries
     assert (entry.figures["empty"].value, entry.figures["copied"].value) == (25, 25)
     assert entry.finish == {"loop": 1, "stop": 3}
@@ -192,7 +192,7 @@ def test_several_test_sets_are_told_apart(evaluation: Evaluation) -> None:
 
 def test_no_rows_at_all_is_refused(evaluation: Evaluation) -> None:
     with pytest.raises(UserError, match=r"No test set has rows.*fr-en"):
-        evaluation.run(Reverser(), directions=[Direction("fr", "en")])
+        evaluation.run(Reverser(), spec=EvaluateSpec(directions=(Direction("fr", "en"),)))
 
 
 def test_missing_packages_are_reported_before_translation(
@@ -232,5 +232,5 @@ def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> 
 
 
 def test_only_the_directions_of_the_spec_are_measured(evaluation: Evaluation) -> None:
-    table = evaluation.run(Reverser(), spec=EvaluateSpec(directions=(DE_EN,)), directions=LAYOUT.directions)
+    table = evaluation.run(Reverser(), spec=EvaluateSpec(directions=(DE_EN,)))
     assert table.directions == (DE_EN,)

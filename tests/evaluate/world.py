@@ -66,7 +66,7 @@ class Evaluation:
             "spec": EvaluateSpec(),
             "translate": translate,
             "folder": self.folder / "scores",
-            "work": self.folder / "work",
+            "translations": self.folder / "translations",
             "identity": {"pool": "abc", "translate": {"beams": 1}},
             "seed": 0,
         }

@@ -57,7 +57,7 @@ def merging(out: Path) -> bool:
 
 def translating(out: Path) -> bool:
     """A trained pool has some of its translations."""
-    logs = list(out.glob("work/scores-separate-*/hypotheses.jsonl"))
+    logs = list(out.glob("translations/separate-*/hypotheses.jsonl"))
     return bool(logs) and logs[0].read_bytes().count(b"\n") >= 3
 
 

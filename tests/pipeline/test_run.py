@@ -65,7 +65,8 @@ def no_base(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_stage_is_whole_and_nothing_is_left_over(finished: Finished) -> None:
     assert sorted(path.name for path in finished.out.iterdir()) == [
-        ".lock", "artifacts", "comparison.txt", "pools", "recipe.yaml", "report.html", "run.jsonl", "scores", "work",
+        ".lock", "artifacts", "comparison.txt", "pools", "recipe.yaml", "report.html", "run.jsonl", "scores",
+        "translations", "work",
     ]  # fmt: skip
     kinds = [name.split("-")[0] for name in stages(finished.out)]
     assert {kind: kinds.count(kind) for kind in kinds} == {"corpus": 1, "adapter": 5, "pool": 5, "scores": 5}
@@ -179,6 +180,15 @@ def test_another_limit_redoes_the_scores_only(copied: Finished) -> None:
     for name in POOLS:
         table = ScoreTable.load(copied.out / "scores" / name)
         assert {entry.num_segments for entry in table.entries} == {2}
+
+
+def test_more_metrics_and_rows_translate_only_what_is_new(copied: Finished, no_base: None) -> None:
+    before = stages(copied.out, "adapter", "pool")
+    run(copied.recipe, copied.out, "--set", "evaluate.metrics=[ter]", "--set", "evaluate.limit=3")
+    assert stages(copied.out, "adapter", "pool") == before
+    table = ScoreTable.load(copied.out / "scores" / "separate")
+    assert table.metrics == ("ter",)
+    assert {entry.num_segments for entry in table.entries} == {3}
 
 
 def test_a_new_language_leaves_the_adapters_of_the_others(copied: Finished, tmp_path: Path) -> None:

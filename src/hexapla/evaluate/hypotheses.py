@@ -1,6 +1,6 @@
-"""Translations on disk as they come, so that an interrupted evaluation translates nothing twice.
+"""Translations on disk as they come, so that no evaluation translates anything twice.
 
-The log is a JSONL file in the work folder beside `identity.json`, which says what the translations depend on.
+The log is a JSONL file in a folder beside `identity.json`, which says what the translations depend on.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class HypothesisLog:
         UserError: the folder holds translations that depend on something else than `identity`.
     """
 
-    def __init__(self, work: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.known: dict[SegmentKey, Hypothesis] = {}
-        with explain_os_errors(work):
-            work.mkdir(parents=True, exist_ok=True)
-            _require_identity(work / _IDENTITY_FILE, identity)
-            self._recover(work / _LOG_FILE)
-            self._path = work / _LOG_FILE
+        self._path = folder / _LOG_FILE
+        with explain_os_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            _require_identity(folder / _IDENTITY_FILE, identity)
+            self._recover(self._path)
             self._file = self._path.open("a", encoding="utf-8")
 
     def __enter__(self) -> HypothesisLog:
@@ -111,7 +111,7 @@ def _require_identity(path: Path, identity: Mapping[str, Any]) -> None:
     if digest_of(found) != digest_of(dict(identity)):
         keys = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
         raise UserError(
-            f"The work folder holds translations made otherwise; what differs: {', '.join(keys)}.",
+            f"The folder holds translations made otherwise; what differs: {', '.join(keys)}.",
             where=str(path.parent),
             hint="Give the same pool, test sets and settings as before, or another folder.",
         )

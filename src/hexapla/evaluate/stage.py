@@ -6,7 +6,7 @@ The translator is given from outside: evaluation and translation do not import e
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,35 +62,52 @@ def require_metrics(spec: EvaluateSpec, layout: Layout) -> None:
                 raise UserError(f"{name} into {target}: {error.what}", where=error.where, hint=hint.strip()) from error
 
 
+def signatures(spec: EvaluateSpec, layout: Layout) -> dict[str, dict[str, str | None]]:
+    """Metric → target language → signature, of everything that is measured; None where it cannot be measured here.
+
+    Raises:
+        UserError: a metric that was asked for cannot be computed.
+    """
+    require_metrics(spec, layout)
+    targets = sorted({direction.target for direction in spec.directions or layout.directions})
+    found: dict[str, dict[str, str | None]] = {}
+    for name in dict.fromkeys((*spec.metrics, *FAILURES)):
+        found[name] = {}
+        for target in targets:
+            metric = _metric_or_none(name, target, spec)
+            found[name][target] = None if metric is None else metric.signature
+    return found
+
+
 def evaluate_pool(
     *,
     pool_name: str,
     tests: Mapping[str, Sequence[Row]],
     layout: Layout,
-    directions: Iterable[Direction] | None = None,
     spec: EvaluateSpec,
     translate: Translate,
     folder: Path,
-    work: Path,
+    translations: Path,
     identity: Mapping[str, Any],
     seed: int,
 ) -> ScoreTable:
     """Translate and score; the scores are written into `folder`, `scores.json` last.
 
     Args:
-        directions: what to measure; None: those of `spec`, or else of the layout. `spec.directions` restricts them.
+        layout: its directions are measured, or those of them that `spec` names.
         translate: gets all requests (text, direction) in one call, so that it can batch directions side by side;
             gives (position, translation) in any order.
-        work: translations are appended here as they come; the next attempt continues from them.
-        identity: JSON data, everything that the translations depend on. Its entry `translate`, the decoder
-            settings, becomes part of every signature.
+        translations: the folder where translations are appended as they come. It stays: another attempt, other
+            metrics, a larger limit or another test set translate only what is not in it.
+        identity: JSON data, everything that a translation depends on besides its source and direction. Its entry
+            `translate`, the decoder settings, becomes part of every signature.
         seed: chooses the rows when `spec.limit` is set.
 
     Raises:
-        UserError: no direction has test rows; a metric cannot be computed; `work` belongs to another identity.
+        UserError: no direction has test rows; a metric cannot be computed; `translations` belongs to another
+            identity.
     """
-    allowed = spec.directions or layout.directions
-    wanted = [direction for direction in (directions or allowed) if direction in allowed]
+    wanted = [direction for direction in spec.directions or layout.directions if direction in layout.directions]
     require_metrics(spec.model_copy(update={"directions": tuple(wanted)}), layout)
     tasks = [
         _Task(test, direction, _segments(test, rows, direction, spec.limit, seed))
@@ -104,7 +121,7 @@ def evaluate_pool(
             where="data.test",
             hint="A row counts in a direction when it has a text in both languages.",
         )
-    with HypothesisLog(work, identity) as log:
+    with HypothesisLog(translations, identity) as log:
         _translate_missing(tasks, translate, log, pool_name)
         failures = tuple(name for name in FAILURES if name not in spec.metrics)
         entries = tuple(_score(task, log.known, spec, failures, folder) for task in tasks)
@@ -180,12 +197,8 @@ def _score(
         name: _measure(name, make_metric(name, task.direction.target, spec), texts, records) for name in spec.metrics
     }
     for name in failures:
-        try:
-            metric = make_metric(name, task.direction.target, spec)
-        except UserError:  # not asked for: what cannot be measured here is missing
-            figures[name] = Figure(None, None)
-        else:
-            figures[name] = _measure(name, metric, texts, records)
+        metric = _metric_or_none(name, task.direction.target, spec)
+        figures[name] = Figure(None, None) if metric is None else _measure(name, metric, texts, records)
     file = f"segments/{quote(task.test, safe='')}/{task.direction}.jsonl"
     write_jsonl(folder / file, records)
     notes = {name: Counter(record["notes"][name] for record in records if name in record["notes"]) for name in names}
@@ -199,6 +212,14 @@ def _score(
         notes={name: dict(sorted(counts.items())) for name, counts in notes.items() if counts},
         file=file,
     )
+
+
+def _metric_or_none(name: str, target: str, spec: EvaluateSpec) -> Metric | None:
+    """A metric that nobody asked for is left out where a package or a file is missing."""
+    try:
+        return make_metric(name, target, spec)
+    except UserError:
+        return None
 
 
 def _measure(name: str, metric: Metric, texts: Segments, records: Sequence[dict[str, Any]]) -> Figure:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from hexapla.base import Base
-from hexapla.common.artifacts import digest_of
 from hexapla.common.errors import UserError
 from hexapla.common.spec import validation_message
 from hexapla.data.readers import CorpusSpec
@@ -20,10 +17,10 @@ from hexapla.data.readers.base import Reader
 from hexapla.data.rows import Row
 from hexapla.data.stage import read_corpus_rows
 from hexapla.evaluate.comparison import direction_table
-from hexapla.evaluate.scores import ScoreTable
 from hexapla.evaluate.spec import EvaluateSpec
-from hexapla.evaluate.stage import evaluate_pool, require_metrics
+from hexapla.evaluate.stage import require_metrics
 from hexapla.languages import Direction
+from hexapla.pipeline.scoring import Measurement
 from hexapla.pipeline.workspace import Workspace
 from hexapla.pool import Pool
 from hexapla.recipe import apply_override
@@ -61,19 +58,13 @@ def evaluate_corpora(folder: Path, request: Evaluation, out: Path | None, *, bas
                 f"Two corpora are called {reader.corpus!r}.", where="--data", hint="Name one of them: name=other."
             )
         tests[reader.corpus] = read_corpus_rows(reader, layout.languages)
-    key = {
-        "pool": pool.digest,
-        "tests": {name: digest_of([row.to_record() for row in rows]) for name, rows in tests.items()},
-        "evaluate": spec.resolved(),
-        "translate": request.decoding.resolved(),
-        "seed": request.seed,
-    }
+    from hexapla.translate.translator import Translator
+
+    measurement = Measurement(tests, spec, request.decoding, request.seed)
     with Workspace.open(out if out is not None else Path("scores") / pool.description.name) as workspace:
-        scores = workspace.make(
-            "scores", pool.description.name, key, partial(_score, pool, tests, spec, request, base, key)
-        )
-        workspace.link("scores", pool.description.name, scores)
-    return f"{direction_table(ScoreTable.load(scores))}\nscores  {scores}"
+        table = measurement.of(pool, workspace, lambda: Translator(pool, request.decoding, base=base))
+        folder = workspace.out / "scores" / pool.description.name
+    return f"{direction_table(table)}\nscores  {folder}"
 
 
 def parse_corpus(words: str) -> Reader:
@@ -103,29 +94,3 @@ def _spec(request: Evaluation) -> EvaluateSpec:
         return EvaluateSpec(metrics=request.metrics, limit=request.limit, directions=directions)
     except ValidationError as error:
         raise validation_message(error, EvaluateSpec) from error
-
-
-def _score(
-    pool: Pool,
-    tests: Mapping[str, Sequence[Row]],
-    spec: EvaluateSpec,
-    request: Evaluation,
-    base: Base | None,
-    key: dict[str, Any],
-    aside: Path,
-    work: Path,
-) -> None:
-    from hexapla.translate.translator import Request, Translator
-
-    translator = Translator(pool, request.decoding, base=base)
-    evaluate_pool(
-        pool_name=pool.description.name,
-        tests=tests,
-        layout=pool.description.layout,
-        spec=spec,
-        translate=lambda requests: translator.translate_requests(Request(*item) for item in requests),
-        folder=aside,
-        work=work,
-        identity=key,
-        seed=request.seed,
-    )

@@ -25,10 +25,11 @@ from hexapla.data.examples import make_examples
 from hexapla.data.stage import Corpus, build_corpus, input_digests, load_corpus
 from hexapla.evaluate.comparison import PoolCost, comparison_table
 from hexapla.evaluate.scores import ScoreTable
-from hexapla.evaluate.stage import evaluate_pool, require_metrics
+from hexapla.evaluate.stage import require_metrics
 from hexapla.merge.report import REPORT_FILE
 from hexapla.merge.stage import merge_pool, remove_leftovers
 from hexapla.pipeline.development import DevelopmentTranslator
+from hexapla.pipeline.scoring import Measurement
 from hexapla.pipeline.workspace import Workspace, machine, versions
 from hexapla.plan import Job
 from hexapla.pool import Pool, PoolDescription, describe_base, write_pool
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from hexapla.translate.engines.torch_engine import TorchEngine
+    from hexapla.translate.translator import Translator
 
 BASE_POOL = "base"
 
@@ -242,51 +244,16 @@ class _Run:
     # Scores
 
     def _scores(self, corpus: Corpus, pools: dict[str, Pool]) -> dict[str, ScoreTable]:
-        tables = {}
-        for name, pool in pools.items():
-            key = self._scores_key(corpus, pool)
-            folder = self.workspace.make("scores", name, key, partial(self._score, corpus, pool, key))
-            self.workspace.link("scores", name, folder)
-            tables[name] = ScoreTable.load(folder)
-        return tables
-
-    def _score(self, corpus: Corpus, pool: Pool, key: dict[str, Any], aside: Path, work: Path) -> None:
-        from hexapla.translate.translator import Request, Translator
-
         recipe = self.recipe
-        translator = Translator(pool, recipe.translate, engine=self._engine)
-        evaluate_pool(
-            pool_name=pool.description.name,
-            tests=corpus.tests,
-            layout=recipe.layout,
-            spec=recipe.evaluate,
-            translate=lambda requests: translator.translate_requests(Request(*request) for request in requests),
-            folder=aside,
-            work=work,
-            identity=key,
-            seed=recipe.seed,
-        )
-
-    def _scores_key(self, corpus: Corpus, pool: Pool) -> dict[str, Any]:
-        recipe = self.recipe
-        evaluate = recipe.evaluate.resolved()
-        del evaluate["baseline"]  # decides whether the base has scores at all, not what they are
-        described = pool.description
+        measurement = Measurement(corpus.tests, recipe.evaluate, recipe.translate, recipe.seed)
         return {
-            # Not the pool's digest: its provenance says more than what the translations depend on.
-            "pool": digest_of(
-                {
-                    "base": described.base_fingerprint,
-                    "template": described.template_hash,
-                    "routes": {str(direction): route for direction, route in described.routes.items()},
-                    "adapters": {name: [a.weights_digest, a.config_digest] for name, a in pool.adapters.items()},
-                }
-            ),
-            "tests": {name: digest_of([row.to_record() for row in rows]) for name, rows in corpus.tests.items()},
-            "evaluate": evaluate,
-            "translate": recipe.translate.resolved(),
-            "seed": recipe.seed,
+            name: measurement.of(pool, self.workspace, partial(self._translator, pool)) for name, pool in pools.items()
         }
+
+    def _translator(self, pool: Pool) -> Translator:
+        from hexapla.translate.translator import Translator
+
+        return Translator(pool, self.recipe.translate, engine=self._engine)
 
     @cached_property
     def _engine(self) -> TorchEngine:

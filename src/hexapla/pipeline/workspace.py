@@ -72,6 +72,10 @@ class Workspace:
         """The folder where an unfinished stage keeps what it continues from."""
         return self.out / "work" / artifact.name
 
+    def translations(self, name: str, identity: dict[str, Any]) -> Path:
+        """The folder where a pool's translations are kept, whatever is measured on them."""
+        return self.out / "translations" / f"{name}-{digest_of(identity)[:_DIGEST_LENGTH]}"
+
     def make(self, kind: str, name: str, key: dict[str, Any], build: Callable[[Path, Path], None]) -> Path:
         """The artifact of a stage: found if it was finished before, otherwise built.
 

@@ -9,7 +9,7 @@ import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -26,6 +26,7 @@ from hexapla.plan import Layout, Plan, make_plan
 from hexapla.train.spec import TrainSpec
 from hexapla.translate.spec import TranslateSpec
 
+_S = TypeVar("_S", bound=Spec)
 BUNDLED_FOLDER = Path(__file__).parent / "recipes"
 
 
@@ -252,6 +253,21 @@ def apply_override(document: dict[str, Any], override: str) -> None:
         current[last] = value
     else:
         raise UserError(f"{'.'.join(parents)} is a single value, it has no keys.", where=where)
+
+
+def parse_settings(spec: type[_S], overrides: Sequence[str]) -> _S:
+    """Settings given as `a.b=value` words, over the defaults.
+
+    Raises:
+        UserError: a word without `=`, an unknown key, a wrong value.
+    """
+    document: dict[str, Any] = {}
+    for override in overrides:
+        apply_override(document, override)
+    try:
+        return spec.model_validate(document)
+    except ValidationError as error:
+        raise validation_message(error, spec, "--set") from error
 
 
 def _position(part: str, items: list[Any], where: str) -> int:

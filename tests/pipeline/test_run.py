@@ -65,7 +65,8 @@ def no_base(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_stage_is_whole_and_nothing_is_left_over(finished: Finished) -> None:
     assert sorted(path.name for path in finished.out.iterdir()) == [
-        ".lock", "artifacts", "comparison.txt", "pools", "recipe.yaml", "report.html", "run.jsonl", "scores",
+        ".lock", "artifacts", "comparison.txt", "pools", "recipe.yaml", "report.html", "run.json", "run.jsonl",
+        "scores",
         "translations", "work",
     ]  # fmt: skip
     kinds = [name.split("-")[0] for name in stages(finished.out)]

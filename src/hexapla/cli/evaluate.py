@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hexapla.cli.metric_arguments import add_metric_arguments, metric_settings_of, metrics_of
 from hexapla.cli.pool_arguments import add_base_argument, add_decoding_arguments, base_of, decoding_of
 
 EXAMPLE = (
@@ -13,7 +14,7 @@ EXAMPLE = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """POOL, --data, --directions, --metric, --limit, --base, --beams, --seed, --out."""
+    """POOL, --data, --directions, --metric, --set, --limit, --base, --beams, --seed, --out."""
     parser.add_argument("pool", metavar="POOL", type=Path, help="folder of a pool")
     parser.add_argument(
         "--data",
@@ -23,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a test corpus as in a recipe, in one string: 'reader=flores path=flores200 split=devtest' (repeatable)",
     )
     parser.add_argument("--directions", metavar="LIST", help="comma-separated, such as de-en,en-de (default: all)")
-    parser.add_argument(
-        "--metric", default="bleu,chrf++", metavar="NAMES", help="comma-separated metrics (default: bleu,chrf++)"
-    )
+    add_metric_arguments(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="at most N rows a direction, chosen by hash")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of that choice")
     add_base_argument(parser)
@@ -40,7 +39,8 @@ def execute(options: argparse.Namespace) -> None:
     request = Evaluation(
         corpora=tuple(options.data),
         directions=tuple(options.directions.split(",")) if options.directions else None,
-        metrics=tuple(options.metric.split(",")),
+        metrics=metrics_of(options),
+        settings=metric_settings_of(options),
         limit=options.limit,
         seed=options.seed,
         decoding=decoding_of(options),

@@ -6,18 +6,18 @@ import argparse
 import json
 from pathlib import Path
 
+from hexapla.cli.metric_arguments import add_metric_arguments, metric_settings_of, metrics_of
+
 EXAMPLE = "hexapla score --hyp output.zh --ref reference.zh --src source.en --to zh"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--hyp, --ref, --src, --to, --metric, --json."""
+    """--hyp, --ref, --src, --to, --metric, --set, --json."""
     parser.add_argument("--hyp", type=Path, required=True, metavar="FILE", help="translations, one a line")
     parser.add_argument("--ref", type=Path, metavar="FILE", help="references, one a line")
     parser.add_argument("--src", type=Path, metavar="FILE", help="sources, one a line")
     parser.add_argument("--to", required=True, metavar="LANGUAGE", help="target language: it decides on the tokenizer")
-    parser.add_argument(
-        "--metric", default="bleu,chrf++", metavar="NAMES", help="comma-separated metrics (default: bleu,chrf++)"
-    )
+    add_metric_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -27,8 +27,8 @@ def execute(options: argparse.Namespace) -> None:
 
     from hexapla.evaluate.files import Files, score_files
 
-    metrics = [name.strip() for name in options.metric.split(",")]
-    scores = score_files(Files(options.hyp, options.ref, options.src, options.to), metrics=metrics)
+    files = Files(options.hyp, options.ref, options.src, options.to)
+    scores = score_files(files, metrics=metrics_of(options), settings=metric_settings_of(options))
     if options.json:
         print(json.dumps([asdict(score) for score in scores], ensure_ascii=False, indent=2))
     else:

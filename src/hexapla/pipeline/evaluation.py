@@ -17,6 +17,7 @@ from hexapla.data.readers.base import Reader
 from hexapla.data.rows import Row
 from hexapla.data.stage import read_corpus_rows
 from hexapla.evaluate.comparison import direction_table
+from hexapla.evaluate.metrics.settings import MetricSettings
 from hexapla.evaluate.spec import EvaluateSpec
 from hexapla.evaluate.stage import require_metrics
 from hexapla.languages import Direction
@@ -34,6 +35,7 @@ class Evaluation:
     corpora: tuple[str, ...]
     directions: tuple[str, ...] | None
     metrics: tuple[str, ...]
+    settings: MetricSettings
     limit: int | None
     seed: int
     decoding: TranslateSpec
@@ -91,6 +93,12 @@ def parse_corpus(words: str) -> Reader:
 def _spec(request: Evaluation) -> EvaluateSpec:
     directions = None if request.directions is None else tuple(map(Direction.parse, request.directions))
     try:
-        return EvaluateSpec(metrics=request.metrics, limit=request.limit, directions=directions)
+        return EvaluateSpec(
+            metrics=request.metrics,
+            limit=request.limit,
+            directions=directions,
+            neural=request.settings.neural,
+            identification=request.settings.identification,
+        )
     except ValidationError as error:
         raise validation_message(error, EvaluateSpec) from error

@@ -15,27 +15,25 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hexapla import prompts
-from hexapla.analyze.curves import loss_curve
-from hexapla.analyze.report import RunInfo, write_report
 from hexapla.base import fingerprint, load_tokenizer
 from hexapla.common.artifacts import digest_of, is_complete, read_json, write_text
 from hexapla.common.errors import UserError
 from hexapla.common.progress import duration
 from hexapla.data.examples import make_examples
 from hexapla.data.stage import Corpus, build_corpus, input_digests, load_corpus
-from hexapla.evaluate.comparison import PoolCost, comparison_table
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.evaluate.stage import require_metrics
-from hexapla.merge.report import REPORT_FILE
 from hexapla.merge.stage import merge_pool, remove_leftovers
 from hexapla.pipeline.development import DevelopmentTranslator
+from hexapla.pipeline.finished import FinishedRun
+from hexapla.pipeline.reporting import Outcome, report_run
 from hexapla.pipeline.scoring import Measurement
 from hexapla.pipeline.workspace import Workspace, machine, versions
 from hexapla.plan import Job
 from hexapla.pool import Pool, PoolDescription, describe_base, write_pool
 from hexapla.prompts import Template
 from hexapla.recipe import Recipe
-from hexapla.train.result import LOG_FILE, SUMMARY_FILE
+from hexapla.train.result import SUMMARY_FILE
 from hexapla.train.task import TrainTask
 
 if TYPE_CHECKING:
@@ -45,24 +43,6 @@ if TYPE_CHECKING:
     from hexapla.translate.translator import Translator
 
 BASE_POOL = "base"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run left: its folder, a table of scores for each pool, and what went wrong on the way."""
-
-    out: Path
-    report: Path
-    comparison: str
-    warnings: tuple[str, ...]
-
-    def summary(self) -> str:
-        """The comparison table and where everything lies, for the terminal."""
-        lines = [self.comparison, ""]
-        lines += [f"warning: {warning}" for warning in self.warnings]
-        lines.append(f"pools   {self.out / 'pools'}")
-        lines.append(f"report  {self.report}")
-        return "\n".join(lines)
 
 
 def run_recipe(recipe: Recipe, out: Path) -> Outcome:
@@ -99,7 +79,8 @@ class _Run:
         write_text(self.workspace.out / "recipe.yaml", text)
         self.workspace.log.write("run", recipe=recipe.name, versions=versions())
         with self._stage("corpus"):
-            corpus = self._corpus()
+            corpus_folder = self._corpus()
+            corpus = load_corpus(corpus_folder)
         with self._stage("adapters"):
             adapters = self._adapters(corpus)
         with self._stage("pools"):
@@ -108,11 +89,11 @@ class _Run:
             pools |= self._merged(pools)
         with self._stage("scores"):
             tables = self._scores(corpus, pools)
-        return self._report(corpus, adapters, pools, tables)
+        return self._report(corpus_folder, adapters, pools, tables)
 
     # Corpus
 
-    def _corpus(self) -> Corpus:
+    def _corpus(self) -> Path:
         recipe = self.recipe
         key = {
             "data": recipe.data.resolved(),
@@ -120,7 +101,7 @@ class _Run:
             "seed": recipe.seed,
             "inputs": input_digests(recipe.data, recipe.languages),
         }
-        folder = self.workspace.make(
+        return self.workspace.make(
             "corpus",
             recipe.name,
             key,
@@ -128,7 +109,6 @@ class _Run:
                 recipe.data, recipe.languages, aside, seed=recipe.seed, directions=recipe.layout.directions
             ),
         )
-        return load_corpus(folder)
 
     # Adapters
 
@@ -265,44 +245,24 @@ class _Run:
     # Report
 
     def _report(
-        self, corpus: Corpus, adapters: dict[str, Path], pools: dict[str, Pool], tables: dict[str, ScoreTable]
+        self, corpus: Path, adapters: dict[str, Path], pools: dict[str, Pool], tables: dict[str, ScoreTable]
     ) -> Outcome:
-        training = {
-            name: {**read_json(folder / SUMMARY_FILE), "losses": loss_curve(folder / LOG_FILE)}
-            for name, folder in adapters.items()
-        }
-        merged = {name: pool for name, pool in pools.items() if (pool.folder / REPORT_FILE).is_file()}
-        costs = {name: self._cost(name, pool, training) for name, pool in pools.items()}
-        out = self.workspace.out
-        info = RunInfo(
-            recipe_name=self.recipe.name,
-            recipe=self.recipe.resolved(),
+        finished = FinishedRun(
+            out=self.workspace.out,
+            recipe=self.recipe,
+            folders={
+                "corpus": {self.recipe.name: corpus},
+                "adapters": adapters,
+                "pools": {name: pool.folder for name, pool in pools.items()},
+                "scores": {name: table.folder for name, table in tables.items()},
+            },
             versions=versions(),
             machine=machine(),
             stage_seconds=self.seconds,
-            costs=costs,
-            corpus=corpus.summary,
-            seed=self.recipe.seed,
             warnings=tuple(self.warnings),
         )
-        report = write_report(
-            out,
-            run=info,
-            tables=list(tables.values()),
-            training=training,
-            merges={name: read_json(pool.folder / REPORT_FILE) for name, pool in merged.items()},
-        )
-        comparison = comparison_table(list(tables.values()), costs)
-        write_text(out / "comparison.txt", comparison + "\n")
-        return Outcome(out, report, comparison, tuple(self.warnings))
-
-    def _cost(self, name: str, pool: Pool, training: dict[str, Any]) -> PoolCost:
-        """Size of a pool and the seconds that its adapters were trained; a merged pool counts its experts'."""
-        routes = self.recipe.plan.routes
-        strategy = name.partition("+")[0]
-        trained = set(routes[strategy].values()) if strategy in routes else set()
-        seconds = sum(training[job]["seconds"] for job in trained) if trained else None
-        return PoolCost(len(pool.adapters), pool.num_parameters, seconds)
+        finished.save()
+        return report_run(finished)
 
     # What all stages need of the base
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,9 +73,58 @@ def test_table_of_directions_shows_missing_means_and_signatures(evaluation: Eval
         return [(position, Said("x", "loop" if position == 0 else "stop")) for position in range(len(requests))]
 
     lines = direction_table(evaluation.run(translate)).splitlines()
-    by_direction = {line.split()[1]: line.split() for line in lines[2:] if not line.startswith(("BLEU", "chrF"))}
+    start = next(number for number, line in enumerate(lines) if line.startswith("---")) + 1
+    by_direction = {line.split()[1]: line.split() for line in lines[start : start + 8]}
     assert by_direction["en-fr"] == ["book", "en-fr", "0", "—", "—"]
     assert by_direction["en-de"][-1] == "1"
     assert by_direction["to-hub"][0] == "mean"
-    assert lines[-4].startswith("BLEU|nrefs:1|")
-    assert lines[-4].endswith(" into de, en, nl")
+    signatures = [line for line in lines if "|" in line]
+    assert [line.partition("|")[0] for line in signatures] == ["BLEU", "chrF++"]  # no rate is above zero
+    assert signatures[0].startswith("BLEU|nrefs:1|")
+    assert signatures[0].endswith(" into de, en, nl")
+
+
+def partly_wrong(requests: list[tuple[str, Direction]]) -> list[tuple[int, Said]]:
+    """Copies one sentence and answers another in Spanish."""
+    said = {"The train is late today.": "No sé dónde está la estación de trenes."}
+    return [
+        (position, Said(said.get(text, text if direction.target == "de" else "Where is the station?")))
+        for position, (text, direction) in enumerate(requests)
+    ]
+
+
+def test_failure_rates_stand_beside_quality(evaluation: Evaluation) -> None:
+    table = evaluation.run(partly_wrong)
+    lines = direction_table(table).splitlines()
+    assert " copied" in lines[0]
+    assert " off-" in lines[0]
+    assert lines[1].split()[-1] == "target"
+    into_german = next(line.split() for line in lines if line.startswith("book") and " en-de " in line)
+    assert f"{table.by_direction('copied')[Direction('en', 'de')]:.1f}" == "66.7"
+    assert into_german[-2:] == ["66.7", "100.0"]
+    (zero,) = [line for line in lines if line.startswith("0.0 everywhere: ")]
+    assert "looping" in zero
+    assert "off-target" not in zero
+    assert "— everywhere: lost items" in lines
+    assert any(line.startswith("off-target: ") and "1 es" in line for line in lines)
+    assert any(line.startswith("copied|rule:equals-source") for line in lines)
+    assert not any(line.startswith("looping|") for line in lines)
+
+
+def test_failure_rates_of_pools_by_side(evaluation: Evaluation, tmp_path: Path) -> None:
+    wrong = evaluation.run(partly_wrong)
+    right = Evaluation(tmp_path / "right").run(perfect, pool_name="right", spec=EvaluateSpec(metrics=("bleu", "empty")))
+    lines = comparison_table([wrong, right], {}).splitlines()
+    start = lines.index("Failures, % of translations (to-hub / from-hub):")
+    header, wrong_cells, right_cells = lines[start + 1].split(), lines[start + 3].split(), lines[start + 4].split()
+    assert header[:3] == ["pool", "copied", "off-target"]
+    assert wrong_cells[1:4] == ["0.0", "/", f"{wrong.mean('copied', Side.FROM_HUB):.1f}"]
+    assert right_cells[0] == "right"
+    assert "empty" not in lines[-2]  # it was asked for, and has its columns above
+    assert "to-hub empty" in lines[0]
+    assert lines[2].split()[3] == lines[3].split()[3] == "0.0"  # measured in both, asked for in one
+
+
+def test_no_failures_are_named_in_one_line(evaluation: Evaluation) -> None:
+    table = replace(evaluation.run(perfect), failures=("looping", "wrong-script"))
+    assert comparison_table([table], {}).splitlines()[-1] == "0.0 everywhere: looping, wrong script"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,11 +31,11 @@ def measured_sides(tables: Sequence[ScoreTable]) -> tuple[Side, ...]:
 def comparison_table(tables: Sequence[ScoreTable], costs: Mapping[str, PoolCost]) -> str:
     """One line a pool: means of every metric by side, adapters, parameters, seconds; the best of a column starred.
 
+    Below it the failure rates, those that are zero everywhere only named.
+
     Args:
         costs: pool name → what it takes; a pool without entry shows as missing.
     """
-    from tabulate import tabulate
-
     if not tables:
         return "No pool was measured."
     sides = measured_sides(tables)
@@ -44,51 +45,51 @@ def comparison_table(tables: Sequence[ScoreTable], costs: Mapping[str, PoolCost]
     for side in sides:
         for metric in metrics:
             header.append(f"{side.value} {METRICS[metric].title}")
-            means = [table.mean(metric, side) if metric in table.metrics else None for table in tables]
+            means = [
+                table.mean(metric, side) if metric in (*table.metrics, *table.failures) else None for table in tables
+            ]
             columns.append(_starred(means, METRICS[metric].higher_is_better))
     header += ["adapters", "parameters", "seconds"]
     lines = []
     for position, table in enumerate(tables):
         lines.append([table.pool, *(column[position] for column in columns), *_cost_cells(costs.get(table.pool))])
-    text = tabulate(
-        lines,
-        header,
-        tablefmt="simple",
-        disable_numparse=True,
-        colalign=["left", *["right"] * (len(header) - 1)],
-    )
     notes = ["* best of its column"] if any("*" in cell for column in columns for cell in column) else []
     notes += [f"Not comparable: {reason}" for reason in incomparable(tables)]
-    return "\n".join([text, *notes])
+    return "\n".join([_text_table(lines, header), *notes, *_failures_of_pools(tables, sides)])
 
 
 def direction_table(table: ScoreTable) -> str:
-    """One line a test set and direction of a single pool, means by side, and the signatures of all figures."""
-    from tabulate import tabulate
+    """One line a test set and direction of a single pool, means by side, and the signatures of the figures shown.
 
-    titles = [METRICS[metric].title for metric in table.metrics]
+    Failure rates that are zero in all directions are only named.
+    """
+    failures = _telling_failures([table])
+    shown = [*table.metrics, *failures.shown]
     lines = []
     for entry in table.entries:
-        values = [_plain(entry.figures[metric].value) for metric in table.metrics]
+        values = [_plain(entry.figures[metric].value) for metric in shown]
         cut = sum(count for finish, count in (entry.finish or {}).items() if finish != "stop")
         lines.append([entry.test, str(entry.direction), str(entry.num_segments), *values, str(cut) if cut else ""])
     for side in measured_sides([table]):
-        means = [_plain(table.mean(metric, side)) for metric in table.metrics]
+        means = [_plain(table.mean(metric, side)) for metric in shown]
         lines.append(["mean", side.value, "", *means, ""])
+    titles = [METRICS[metric].title for metric in table.metrics] + [_narrow_title(rate) for rate in failures.shown]
     header = ["test set", "direction", "sentences", *titles, "cut off"]
-    alignment = ["left", "left", *["right"] * (len(header) - 2)]
-    text = tabulate(lines, header, tablefmt="simple", disable_numparse=True, colalign=alignment)
-    signatures = [f"{title}|{signature} into {codes}" for title, signature, codes in metric_signatures([table])]
-    return "\n".join([text, *signatures])
+    signatures = [f"{title}|{signature} into {codes}" for title, signature, codes in metric_signatures([table], shown)]
+    return "\n".join([_text_table(lines, header, num_left=2), *failures.lines, *_note_lines(table, shown), *signatures])
 
 
-def metric_signatures(tables: Sequence[ScoreTable]) -> list[tuple[str, str, str]]:
-    """Every different signature: title of the metric, signature, target languages that it was used for."""
+def metric_signatures(tables: Sequence[ScoreTable], metrics: Sequence[str] | None = None) -> list[tuple[str, str, str]]:
+    """Every different signature: title of the metric, signature, target languages that it was used for.
+
+    Args:
+        metrics: which ones; None: all that were measured, failure rates too.
+    """
     targets: dict[tuple[str, str], set[str]] = {}
     for table in tables:
         for entry in table.entries:
             for metric, figure in entry.figures.items():
-                if figure.signature is not None:
+                if figure.signature is not None and (metrics is None or metric in metrics):
                     targets.setdefault((METRICS[metric].title, figure.signature), set()).add(entry.direction.target)
     return [(title, signature, ", ".join(sorted(codes))) for (title, signature), codes in sorted(targets.items())]
 
@@ -108,6 +109,76 @@ def parameter_count(count: int) -> str:
         if count >= size:
             return f"{count / size:.2f} {unit}" if size == 10**9 else f"{count / size:.1f} {unit}"
     return str(count)
+
+
+@dataclass(frozen=True)
+class _Failures:
+    """Failure rates that have a column, and lines that name the others."""
+
+    shown: tuple[str, ...]
+    lines: tuple[str, ...]
+
+
+def _telling_failures(tables: Sequence[ScoreTable]) -> _Failures:
+    """The failure rates, not asked for by name, that are above zero in some direction."""
+    asked = {metric for table in tables for metric in table.metrics}
+    rates = [rate for rate in dict.fromkeys(rate for table in tables for rate in table.failures) if rate not in asked]
+    values = {
+        rate: [entry.figures[rate].value for table in tables if rate in table.failures for entry in table.entries]
+        for rate in rates
+    }
+    shown = tuple(rate for rate in rates if any(values[rate]))
+    zero = [METRICS[rate].title for rate in rates if rate not in shown and 0.0 in values[rate]]
+    missing = [METRICS[rate].title for rate in rates if all(value is None for value in values[rate])]
+    lines = [f"0.0 everywhere: {', '.join(zero)}"] if zero else []
+    lines += [f"{MISSING} everywhere: {', '.join(missing)}"] if missing else []
+    return _Failures(shown, tuple(lines))
+
+
+def _failures_of_pools(tables: Sequence[ScoreTable], sides: Sequence[Side]) -> list[str]:
+    """A second table, the sides together in one cell so that all rates fit on a screen."""
+    failures = _telling_failures(tables)
+    if not failures.shown:
+        return list(failures.lines)
+    lines = []
+    for table in tables:
+        cells = [
+            " / ".join(_plain(table.mean(rate, side) if rate in table.failures else None) for side in sides)
+            for rate in failures.shown
+        ]
+        lines.append([table.pool, *cells])
+    caption = f"Failures, % of translations ({' / '.join(side.value for side in sides)}):"
+    return [
+        "",
+        caption,
+        _text_table(lines, ["pool", *(METRICS[rate].title for rate in failures.shown)]),
+        *failures.lines,
+    ]
+
+
+def _note_lines(table: ScoreTable, metrics: Sequence[str]) -> list[str]:
+    """What the segments' notes say in all, such as `off-target: 12 en, 3 nl, 40 unknown`."""
+    lines = []
+    for metric in metrics:
+        counts: Counter[str] = Counter()
+        for entry in table.entries:
+            counts.update(entry.notes.get(metric, {}))
+        if counts:
+            told = ", ".join(f"{count} {note}" for note, count in sorted(counts.items(), key=lambda item: -item[1]))
+            lines.append(f"{METRICS[metric].title}: {told}")
+    return lines
+
+
+def _narrow_title(rate: str) -> str:
+    """The title in two lines: the figures below it have four characters."""
+    return METRICS[rate].title.replace("-", "-\n").replace(" ", "\n")
+
+
+def _text_table(lines: Sequence[Sequence[str]], header: Sequence[str], num_left: int = 1) -> str:
+    from tabulate import tabulate
+
+    alignment = [*["left"] * num_left, *["right"] * (len(header) - num_left)]
+    return tabulate(lines, header, tablefmt="simple", disable_numparse=True, colalign=alignment)
 
 
 def _starred(means: Sequence[float | None], higher_is_better: bool) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from hexapla.evaluate.metrics.metric import MeanMetric, Segments, Text
@@ -34,3 +35,8 @@ class FailureRate(MeanMetric):
     def statistics(self, segments: Segments) -> list[list[float]]:
         """[1, 1] of a failure, [0, 1] of a success, [0, 0] of what cannot be judged."""
         return [[0.0, 0.0] if failed is None else [float(failed), 1.0] for failed in self.judge(segments)]
+
+
+def references_or_none(segments: Segments) -> Sequence[str | None]:
+    """The reference of each segment; None for all where there are none."""
+    return segments.references if segments.references is not None else [None] * len(segments.hypotheses)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hexapla.evaluate.metrics.metric import SacrebleuMetric
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_BETA = 2  # how much more recall weighs than precision
 
 
 class Chrf(SacrebleuMetric):
@@ -25,6 +30,21 @@ class Chrf(SacrebleuMetric):
         from sacrebleu.metrics import CHRF
 
         return CHRF(word_order=cls.word_order)
+
+    @classmethod
+    def aggregate(cls, sums: np.ndarray) -> np.ndarray:
+        """[S, 3·orders] n-grams of the hypothesis, of the reference, and matches, for each order → [S]."""
+        import numpy as np
+
+        hypothesis, reference, matches = (sums[:, kind::3] for kind in range(3))
+        counted = (hypothesis > 0) & (reference > 0)
+        orders = np.maximum(counted.sum(axis=1), 1)
+        precision, recall = (
+            np.where(counted, matches / np.where(counted, grams, 1), 0).sum(axis=1) / orders
+            for grams in (hypothesis, reference)
+        )
+        weighted = _BETA**2 * precision + recall
+        return 100 * (1 + _BETA**2) * precision * recall / np.where(weighted > 0, weighted, 1)
 
 
 class ChrfPlusPlus(Chrf):

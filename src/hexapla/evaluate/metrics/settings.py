@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hexapla.common.errors import nearest
 from hexapla.common.spec import Spec
@@ -14,6 +14,7 @@ from hexapla.common.spec import Spec
 PUBLISHED = {
     "comet22": "Unbabel/wmt22-comet-da",
     "cometkiwi22": "Unbabel/wmt22-cometkiwi-da",
+    "xcomet-xl": "Unbabel/XCOMET-XL",
 }
 
 
@@ -31,8 +32,10 @@ class NeuralSpec(Spec):
         "that the checkpoint names.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU that has it.")
-    batch_tokens: int = Field(
-        8192, ge=1, description="Tokens a batch, padding included; a single sentence may be longer."
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens a batch, padding included, a single sentence may be longer; None: as suits the device.",
     )
 
     @field_validator("models")
@@ -51,6 +54,20 @@ class IdentificationSpec(Spec):
         "py3langid", description="Which one identifies languages."
     )
     model: Path | None = Field(None, description="The model file of glotlid.")
+    confidence: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Texts whose language is less sure than this are unknown; None: the identifier's own limit.",
+    )
+
+    @model_validator(mode="after")
+    def _model_of_glotlid(self) -> IdentificationSpec:
+        if self.identifier == "glotlid" and self.model is None:
+            raise ValueError("glotlid needs its model file: model.bin of cis-lmu/glotlid on the Hugging Face hub")
+        if self.identifier != "glotlid" and self.model is not None:
+            raise ValueError(f"model is a file of glotlid, but the identifier is {self.identifier}")
+        return self
 
 
 class MetricSettings(Spec):

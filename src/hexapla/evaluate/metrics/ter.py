@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hexapla.evaluate.metrics.metric import SacrebleuMetric
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Ter(SacrebleuMetric):
@@ -27,3 +30,11 @@ class Ter(SacrebleuMetric):
         from sacrebleu.metrics import TER
 
         return TER()
+
+    @classmethod
+    def aggregate(cls, sums: np.ndarray) -> np.ndarray:
+        """[S, 2] edits and words of the references → [S]; edits without any reference are an error rate of 100."""
+        import numpy as np
+
+        edits, words = sums[:, 0], sums[:, 1]
+        return 100 * np.where(words > 0, edits / np.where(words > 0, words, 1), edits > 0)

@@ -15,6 +15,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hexapla import languages, prompts
+from hexapla.analyze.spec import AnalyzeSpec
 from hexapla.base import Base
 from hexapla.common.errors import UserError, nearest
 from hexapla.common.spec import Spec, validation_message
@@ -50,6 +51,7 @@ class Recipe(Spec):
     merge: MergeSpec | None = Field(None, description="Group-wise merging of trained pools; None: no merging.")
     translate: TranslateSpec = Field(default_factory=TranslateSpec, description="Decoding.")
     evaluate: EvaluateSpec = Field(default_factory=EvaluateSpec, description="Metrics and what is measured.")
+    analyze: AnalyzeSpec = Field(default_factory=AnalyzeSpec, description="What is asked of the scores.")
 
     @classmethod
     def load(cls, source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -129,8 +131,9 @@ class Recipe(Spec):
 
     @property
     def plan(self) -> Plan:
-        """Jobs and routes of every strategy."""
-        return make_plan(self.layout, self.train.strategies)
+        """Jobs and routes of every strategy, and of the pools that only the analysis needs."""
+        conflict = self.analyze.conflict
+        return make_plan(self.layout, self.train.strategies, None if conflict is None else conflict.languages)
 
     @property
     def base_model(self) -> Base:
@@ -143,9 +146,9 @@ class Recipe(Spec):
         if self.merge is None:
             return ()
         plan, found = self.plan, []
-        for strategy, routes in plan.routes.items():
+        for strategy in plan.strategies:
             with contextlib.suppress(UserError):
-                merge_sets(plan.layout, routes, self.merge, pool=strategy)
+                merge_sets(plan.layout, plan.routes[strategy], self.merge, pool=strategy)
                 found.append(strategy)
         return tuple(found)
 

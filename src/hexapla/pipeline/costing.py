@@ -228,8 +228,7 @@ def plan_pools(recipe: Recipe, cost: TrainingCost) -> tuple[tuple[PoolSize, ...]
     plan = recipe.plan
     routes: dict[str, Mapping[Direction, str]] = dict(plan.routes)
     parameters = {
-        name: {job.name: cost.num_adapter_parameters(job.name) for job in plan.jobs_of(name)}
-        for name in recipe.train.strategies
+        name: {job.name: cost.num_adapter_parameters(job.name) for job in plan.jobs_of(name)} for name in plan.routes
     }
     for strategy in recipe.merged_strategies:
         assert recipe.merge is not None

@@ -114,6 +114,11 @@ class Recipe(Spec):
         for direction in self.evaluate.directions or ():
             if direction not in plan.layout.directions:
                 raise ValueError(f"evaluate.directions: {direction} is no direction of this recipe")
+        for name, part in plan.layouts.items():
+            if self.evaluate.directions and not set(self.evaluate.directions) & set(part.directions):
+                raise ValueError(
+                    f"evaluate.directions: none of them is a direction of {name}, which analyze.conflict needs"
+                )
         jobs = [job.name for job in plan.jobs]
         for adapter in self.train.adapters:
             if adapter not in jobs:

@@ -14,14 +14,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lxml import html
+from lxml import etree, html
 
 from hexapla.analyze.curves import Course, loss_curve
+from hexapla.analyze.present import Column, LineChart, Point, Section, Series, Table
 from hexapla.analyze.report import RunInfo, write_report
 from hexapla.evaluate.comparison import PoolCost
+from hexapla.evaluate.metrics import METRICS
 from hexapla.evaluate.scores import ScoreTable
+from hexapla.evaluate.spec import EvaluateSpec
 from hexapla.languages import Direction
 from hexapla.plan import Layout, Side
+from tests.analyze.blocks import unpack
 from tests.evaluate.world import ROWS, Evaluation, Reverser, Said
 
 EVIL = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'&"
@@ -69,14 +73,28 @@ class _Tags(HTMLParser):
 
 
 def test_nothing_of_the_users_becomes_markup(tmp_path: Path, tables: list[ScoreTable]) -> None:
-    text, page = page_of(tmp_path, tables, run=run_info(recipe_name=EVIL, warnings=(EVIL,)))
+    section = Section(
+        "evil",
+        EVIL,
+        EVIL,
+        (
+            Table("evil-table", EVIL, (Column(EVIL), Column(EVIL, 1)), ((EVIL, 1.0),), EVIL),
+            LineChart("evil-chart", EVIL, EVIL, EVIL, (Series(EVIL, (Point(1, 2, label=EVIL), Point(2, 2))),), EVIL),
+        ),
+        (EVIL,),
+    )
+    text, page = page_of(tmp_path, tables, run=run_info(recipe_name=EVIL, warnings=(EVIL,)), sections=(section,))
     tags = _Tags()
     tags.feed(text)
-    assert [tag for tag, _ in tags.seen].count("script") == 1
+    scripts = [attributes.get("type") for tag, attributes in tags.seen if tag == "script"]
+    assert scripts.count(None) == 1
+    assert set(scripts) == {None, "application/json", "application/gzip"}
     assert not [tag for tag, _ in tags.seen if tag == "img"]
     assert not [name for _, attributes in tags.seen for name in attributes if name.startswith("on")]
     assert page.xpath("//h1")[0].text_content() == EVIL
-    assert any(EVIL in cell.text_content() for cell in page.xpath("//article//td"))
+    assert page.xpath("//section[@id='evil']/h2")[0].text_content() == EVIL
+    assert EVIL in (tmp_path / "tables" / "evil-table.csv").read_text(encoding="utf-8").replace('""', '"')
+    assert etree.parse(tmp_path / "figures" / "evil-chart.svg").getroot().xpath("//*[local-name()='script']") == []
 
 
 def test_the_page_loads_nothing(tmp_path: Path, tables: list[ScoreTable]) -> None:
@@ -93,48 +111,88 @@ def test_the_page_loads_nothing(tmp_path: Path, tables: list[ScoreTable]) -> Non
     assert str(policy["content"]).startswith("default-src 'none'")
 
 
-def test_summary_shows_the_means_and_marks_the_best(tmp_path: Path, tables: list[ScoreTable]) -> None:
+def share_failed(table: ScoreTable, side: Side) -> str:
+    """Mean over directions of the percentage with any failure, from the records on disk."""
+    shares = []
+    for entry in table.entries:
+        segments = table.segments(entry.test, entry.direction)
+        if segments and table.layout.side(entry.direction) is side:
+            signs = [
+                [score for name, score in segment["scores"].items() if METRICS[name].is_failure and name != "related"]
+                for segment in segments
+            ]
+            shares.append(100 * sum(100.0 in found for found in signs) / len(signs))
+    return f"{sum(shares) / len(shares):.1f}"
+
+
+def test_summary_shows_means_with_intervals_beside_failures(tmp_path: Path, tables: list[ScoreTable]) -> None:
     _, page = page_of(tmp_path, tables)
     base, dat = page.xpath("//section[@id='summary']//table[contains(@class,'summary')]/tbody/tr")
-    means = [tables[1].mean(metric, side) for side in (Side.TO_HUB, Side.FROM_HUB) for metric in ("bleu", "chrf++")]
-    shown = [cell.text_content() for cell in dat.xpath("td")]
-    assert [text.removesuffix(" (best)") for text in shown[:4]] == [f"{mean:.1f}" for mean in means]
-    assert shown[1].endswith("(best)")
-    assert not base.xpath("td[contains(@class, 'best')]")
-    assert shown[4:] == ["3", "62.6 M", "12"]
-    assert [cell.text_content() for cell in base.xpath("td")][4:] == ["—", "—", "—"]
+    shown = [cell.xpath("string(text()[1])").strip() for cell in dat.xpath("td")]
+    into, out = ([f"{tables[1].mean(metric, side):.1f}" for metric in ("bleu", "chrf++")] for side in list(Side)[:2])
+    failed = [share_failed(tables[1], side) for side in list(Side)[:2]]
+    assert shown == [*into, failed[0], *out, failed[1], "3", "62.6 M", "12"]
+    chrf = dat.xpath("td")[1]
+    assert "best" in chrf.get("class")
+    low, high = (float(end) for end in chrf.xpath("string(small)").split(" – "))
+    assert low < tables[1].mean("chrf++", Side.TO_HUB) < high
+    assert not base.xpath("td[position() != 3 and position() != 6][contains(@class, 'best')]")
+    assert [cell.text_content() for cell in base.xpath("td")][6:] == ["—", "—", "—"]
+    cards = [" ".join(card.text_content().split()) for card in page.xpath("//div[@class='card']")]
+    assert [card.startswith(f"Best {side} English") for card, side in zip(cards, ("into", "from"), strict=True)]
+    assert f"chrF++ dat {into[1]} [" in cards[0]
+    assert f"{failed[0]} % failed" in cards[0]
+    gap = tables[1].mean("chrf++", Side.TO_HUB) - tables[0].mean("chrf++", Side.TO_HUB)
+    [(low, high)] = re.findall(rf"chrF\+\+ .*; {gap:.1f} better than base \[(.*), (.*)\]", cards[0])
+    assert float(low.replace("−", "-")) < gap < float(high)
+
+
+def test_no_figure_of_quality_stands_alone(tmp_path: Path, tables: list[ScoreTable]) -> None:
+    """Empty translations: the failure rates are in the summary, in their own section, and by direction."""
+
+    def silent(requests: list[tuple[str, Direction]]) -> Iterator[tuple[int, Said]]:
+        yield from ((position, Said("", "stop")) for position in range(len(requests)))
+
+    mute = Evaluation(tmp_path / "mute").run(silent, pool_name="mute")
+    _, page = page_of(tmp_path, [tables[1], mute])
+    summary = page.xpath("//section[@id='summary']//table[contains(@class,'summary')]/tbody/tr")[1]
+    assert [summary.xpath(f"string(td[{place}]/text())") for place in (3, 6)] == ["100.0", "100.0"]
+    rows = page.xpath("//section[@id='failures']//table[contains(@class,'plain')]/tbody/tr")
+    shown = {(row.xpath("string(th)"), row.xpath("string(td[1])")): row.xpath("string(td[2]/text())") for row in rows}
+    assert shown[("to-hub", "mute")] == "100.0"
+    assert shown[("to-hub", "dat")] == share_failed(tables[1], Side.TO_HUB)
+    views = page.xpath("//div[@data-view='failures']")
+    assert views[0].xpath("string(.//caption)") == "any failure, percent (lower is better)"
+    assert views[0].xpath(".//td[@data-direction='de-en'][@data-pool='1']/text()") == ["100.0"]
 
 
 def test_missing_is_a_dash_in_the_heat_map(tmp_path: Path, tables: list[ScoreTable]) -> None:
     _, page = page_of(tmp_path, tables)
     rows = {
-        row.xpath("string(th/text())").strip(): row for row in page.xpath("//table[contains(@class,'heat')][1]//tr[td]")
+        row.xpath("string(th/text())").strip(): row
+        for row in page.xpath("(//table[contains(@class,'heat')])[2]//tr[td]")
     }
     french = rows["French"].xpath("td")
     assert [cell.text for cell in french] == ["—"] * 4
     assert not rows["French"].xpath("td[@data-value]")
     german = rows["German"].xpath("td[@data-pool='1']")
-    signature = tables[1].signature("chrf++", "book", Direction("de", "en"))
     assert f"{tables[1].by_direction('chrf++')[Direction('de', 'en')]:.1f}" == german[0].text
-    assert str(signature) in german[0].get("title")
+    details = json.loads(unpack(page.xpath("string(//script[@id='details'])")))
+    entry = details["cells"]["de-en"][1][0]
+    place = [metric["title"] for metric in details["metrics"]].index("chrF++")
+    value, low, high, signature = entry["figures"][place]
+    assert f"{value:.1f}" == german[0].text
+    assert low <= value <= high
+    expected = tables[1].signature("chrf++", "book", Direction("de", "en"))
+    assert details["signatures"][signature] + entry["context"] == expected
+    assert details["cells"]["fr-en"][1][0]["figures"] == [None] * len(details["metrics"])
+    assert expected in (tmp_path / "tables" / "figures.csv").read_text(encoding="utf-8")
 
 
-def test_samples_show_every_pool_and_how_it_ended(tmp_path: Path, tables: list[ScoreTable]) -> None:
-    _, page = page_of(tmp_path, tables, samples_per_direction=2)
-    german = page.xpath("//article[@data-direction='de-en']")
-    assert len(german) == 2
-    for sample in german:
-        assert [name.text_content() for name in sample.xpath(".//tbody/tr/th")] == [
-            "source",
-            "reference",
-            "base",
-            "dat",
-        ]
-        assert "ended by: loop" in sample.text_content()
-        texts = sample.xpath(".//td[@dir='auto'] | .//span[@dir='auto']")
-        assert [text.get("lang") for text in texts] == ["de", "en", "en", "en"]
-    again, _ = page_of(tmp_path / "again", tables, samples_per_direction=2)
-    assert again == (tmp_path / "report.html").read_text(encoding="utf-8")
+def test_the_same_run_gives_the_same_page(tmp_path: Path, tables: list[ScoreTable]) -> None:
+    first, _ = page_of(tmp_path / "one", tables)
+    again, _ = page_of(tmp_path / "two", tables)
+    assert first == again
 
 
 def test_training_and_merges_with_gaps(tmp_path: Path, tables: list[ScoreTable]) -> None:
@@ -158,7 +216,7 @@ def test_training_and_merges_with_gaps(tmp_path: Path, tables: list[ScoreTable])
     assert rows[0] == ["de-en", "finished", "9,984", "3", "312", "—", "—", "—", "4.2", "—"]
     assert rows[1] == ["fr-en", "diverged", "—", "—", "0", "—", "—", "—", "—", "—"]
     assert rows[2] == ["not finite at step 7"]
-    assert rows[3] == ["dat+ties", "germanic-en", "de-en, nl-en", "16", "21.0 %", "50.0 %", "—"]
+    assert rows[3] == ["dat+ties", "germanic-en", "de-en, nl-en", "16", "21.0", "50.0", "—"]
 
 
 def bank_summary(**changes: Any) -> dict[str, Any]:
@@ -272,7 +330,7 @@ def test_several_hubs_and_test_sets(tmp_path: Path) -> None:
     table = Evaluation(tmp_path / "hubs").run(Reverser(), layout=layout, tests={"a": ROWS, "b": ROWS[:1]})
     _, page = page_of(tmp_path, [table])
     views = page.xpath("//table[contains(@class,'heat')]")
-    assert [view.xpath("string(caption)") for view in views[:3]] == [
+    assert [" ".join(view.xpath("string(caption)").split()) for view in views[:3]] == [
         "BLEU, mean of the test sets",
         "BLEU on a",
         "BLEU on b",
@@ -281,6 +339,16 @@ def test_several_hubs_and_test_sets(tmp_path: Path) -> None:
     assert [("void" in (cell.get("class") or "")) for cell in english.xpath("td")] == [True, True, False, False]
     sides = [head.text_content().split()[0] for head in page.xpath("//table[contains(@class,'summary')]//th[@colspan]")]
     assert sides == ["to-hub", "from-hub", "between-hubs", "cost"]
+
+
+def test_failures_alone(tmp_path: Path) -> None:
+    """A recipe may ask for nothing but failure rates."""
+    table = Evaluation(tmp_path / "failures").run(Reverser(), spec=EvaluateSpec(metrics=("off-target",)))
+    _, page = page_of(tmp_path, [table])
+    heads = page.xpath("//table[contains(@class,'summary')]/thead/tr[2]/th/text()")
+    assert heads[:2] == ["failed %", "failed %"]
+    assert not page.xpath("//div[@data-view='quality'] | //form[@data-heat='quality']")
+    assert page.xpath("//div[@data-view='failures']")
 
 
 def test_no_tables_is_our_mistake(tmp_path: Path) -> None:

@@ -91,6 +91,10 @@ def test_the_resolved_recipe_is_a_recipe() -> None:
         ({"merge": {}, "train": {"strategy": "multilingual"}}, ["merge.scope", "direction-aware"]),
         ({"evaluate": {"metrics": ["blue"]}}, ["evaluate.metrics", "'bleu'"]),
         ({"evaluate": {"directions": ["de-nb"]}}, ["evaluate.directions", "de-nb"]),
+        (
+            {"evaluate": {"directions": ["en-nb"]}, "analyze": {"conflict": {"languages": [["en", "de"]]}}},
+            ["evaluate.directions", "multilingual@2"],
+        ),
         ({"data": {"train": [{"reader": "ntrexx"}], "test": []}}, ["data.train.0"]),
         ({"base": 3}, ["base"]),
     ],

@@ -65,12 +65,17 @@ def no_base(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_stage_is_whole_and_nothing_is_left_over(finished: Finished) -> None:
     assert sorted(path.name for path in finished.out.iterdir()) == [
-        ".lock", "artifacts", "comparison.txt", "pools", "recipe.yaml", "report.html", "run.json", "run.jsonl",
-        "scores",
-        "translations", "work",
+        ".lock", "artifacts", "comparison.txt", "figures", "pools", "recipe.yaml", "report.html", "report.md",
+        "run.json", "run.jsonl", "scores", "tables", "translations", "work",
     ]  # fmt: skip
     kinds = [name.split("-")[0] for name in stages(finished.out)]
-    assert {kind: kinds.count(kind) for kind in kinds} == {"corpus": 1, "adapter": 5, "pool": 5, "scores": 5}
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "corpus": 1,
+        "adapter": 5,
+        "pool": 5,
+        "scores": 5,
+        "analysis": 1,
+    }
     assert [path for path in finished.out.rglob("*") if path.name.endswith((".part", ".merging"))] == []
     assert list((finished.out / "work").iterdir()) == []
 

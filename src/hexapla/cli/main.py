@@ -12,10 +12,24 @@ import sys
 from typing import Any
 
 import hexapla
-from hexapla.cli import check, doctor, evaluate, languages, merge, plan, recipes, report, run, score, translate
+from hexapla.cli import (
+    analyze,
+    check,
+    compare,
+    doctor,
+    evaluate,
+    languages,
+    merge,
+    plan,
+    recipes,
+    report,
+    run,
+    score,
+    translate,
+)
 from hexapla.common.errors import HexaplaError, UserError
 
-COMMANDS = (run, plan, check, translate, evaluate, merge, score, report, languages, recipes, doctor)
+COMMANDS = (run, plan, check, translate, evaluate, merge, score, compare, analyze, report, languages, recipes, doctor)
 
 
 class _CommandParser(argparse.ArgumentParser):

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Print the comparison of the run's pools and where the report lies."""
-    from hexapla.pipeline.finished import FinishedRun
-    from hexapla.pipeline.reporting import report_run
+    from hexapla.pipeline.reporting import report_again
 
-    print(report_run(FinishedRun.load(options.run)).summary())
+    outcome, _ = report_again(options.run)
+    print(outcome.summary())

@@ -104,8 +104,14 @@ class FinishedRun:
 
     @cached_property
     def tables(self) -> dict[str, ScoreTable]:
-        """The scores of every pool."""
+        """The scores of every pool, those that only the analysis needs among them."""
         return {name: ScoreTable.load(folder) for name, folder in self.folders["scores"].items()}
+
+    @property
+    def asked(self) -> dict[str, ScoreTable]:
+        """The scores of the pools that the recipe asks for."""
+        extra = self.recipe.plan.for_analysis
+        return {name: table for name, table in self.tables.items() if name not in extra}
 
     @cached_property
     def training(self) -> dict[str, dict[str, Any]]:
@@ -140,7 +146,6 @@ class FinishedRun:
             stage_seconds=self.stage_seconds,
             costs=self.costs,
             corpus=self.corpus.summary,
-            seed=self.recipe.seed,
             warnings=self.warnings,
         )
 

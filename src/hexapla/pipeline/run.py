@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hexapla import prompts
+from hexapla.analyze.store import read_sections
 from hexapla.base import fingerprint, load_tokenizer
 from hexapla.common.artifacts import digest_of, is_complete, read_json, write_text
 from hexapla.common.errors import UserError
@@ -24,6 +25,7 @@ from hexapla.data.stage import Corpus, build_corpus, input_digests, load_corpus
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.evaluate.stage import require_metrics
 from hexapla.merge.stage import merge_pool, remove_leftovers
+from hexapla.pipeline.analysis import analyze_once
 from hexapla.pipeline.development import DevelopmentTranslator
 from hexapla.pipeline.finished import FinishedRun
 from hexapla.pipeline.reporting import Outcome, report_run
@@ -178,10 +180,10 @@ class _Run:
         pools = {}
         if recipe.evaluate.baseline:
             pools[BASE_POOL] = self._pool(base, {})
-        for strategy in recipe.train.strategies:
-            folders = {job.name: adapters[job.name] for job in plan.jobs_of(strategy)}
-            described = replace(base, name=strategy, routes=dict(plan.routes[strategy]))
-            pools[strategy] = self._pool(described, folders)
+        for name, routes in plan.routes.items():
+            folders = {job.name: adapters[job.name] for job in plan.jobs_of(name)}
+            described = replace(base, name=name, layout=plan.layouts[name], routes=dict(routes))
+            pools[name] = self._pool(described, folders)
         return pools
 
     def _pool(self, description: PoolDescription, adapters: dict[str, Path]) -> Pool:
@@ -261,8 +263,10 @@ class _Run:
             stage_seconds=self.seconds,
             warnings=tuple(self.warnings),
         )
+        with self._stage("analysis"):
+            analysis = analyze_once(finished, self.workspace)
         finished.save()
-        return report_run(finished)
+        return report_run(finished, read_sections(analysis))
 
     # What all stages need of the base
 

@@ -1,0 +1,190 @@
+"""Charts: every value is at its place, nothing is markup, each kind has its table, the file stands alone."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+
+from hexapla.analyze.charts import draw, standalone
+from hexapla.analyze.charts.data import data_table
+from hexapla.analyze.charts.matrix import colour
+from hexapla.analyze.charts.svg import Scale, element, legend
+from hexapla.analyze.charts.tree import leaf_order
+from hexapla.analyze.present import (
+    Chart,
+    DotChart,
+    LineChart,
+    MatrixChart,
+    Point,
+    ScatterChart,
+    Series,
+    TreeChart,
+)
+
+LINES = LineChart(
+    "delta",
+    "Δ by languages",
+    "languages",
+    "Δ",
+    (
+        Series("to-hub", (Point(4, 0.5, 0.0, 1.0), Point(8, -0.5, -1.0, 0.0), Point(16, -2.0, -3.0, -1.0))),
+        Series("from-hub", (Point(4, 1.0), Point(16, 2.0))),
+    ),
+)
+DOTS = DotChart(
+    "pools",
+    "chrF++",
+    "chrF++",
+    ("German → English", "French → English"),
+    {"base": ((10.0, 8.0, 12.0), None), "dat": ((30.0, 28.0, 33.0), (20.0, None, None))},
+)
+MATRIX = MatrixChart("cosine", "Cosine", ("a", "b"), ("a", "b", "c"), ((1.0, -0.5, None), (-0.5, 1.0, 0.0)), -1, 1)
+TREE = TreeChart("tree", "Tree", ("de", "fr", "nl", "es"), ((0, 2, 0.1), (1, 3, 0.2), (4, 5, 0.7)), "distance")
+SCATTER = ScatterChart("scatter", "Δ and cosine", "cosine", "Δ", (Series("to-hub", (Point(0.1, 1, label="de-en"),)),))
+CHARTS: list[Chart] = [LINES, DOTS, MATRIX, TREE, SCATTER]
+
+
+def parsed(chart: Chart) -> Any:
+    return etree.fromstring(standalone(chart).encode("utf-8"))
+
+
+def hints(picture: Any, tag: str) -> list[str]:
+    return picture.xpath(f"//*[local-name()='{tag}']/*[local-name()='title']/text()")
+
+
+@pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: type(chart).__name__)
+def test_a_file_stands_alone_and_says_what_it_is(chart: Chart) -> None:
+    text = standalone(chart)
+    assert "var(" not in text
+    assert "url(" not in text
+    picture = parsed(chart)
+    assert [picture.xpath(f"string(*[local-name()='{tag}'])") for tag in ("title",)] == [chart.title]
+    assert picture.xpath("string(*[local-name()='desc'])")
+    ids = picture.xpath("//@id")
+    assert [picture.get("aria-labelledby"), picture.get("aria-describedby")] == ids
+    inline = draw(chart)
+    assert "<style" not in inline
+    assert "#" not in re.sub(r"&#\d+;", "", inline)  # its colours are those of the page
+    numbers = [float(n) for value in picture.xpath("//@x | //@y | //@cx | //@cy | //@x1 | //@y2") for n in [value]]
+    assert all(math.isfinite(number) for number in numbers)
+
+
+def test_points_stand_where_their_values_are() -> None:
+    picture = parsed(LINES)
+    circles = picture.xpath("//*[local-name()='circle'][*[local-name()='title']]")
+    assert hints(picture, "circle") == [
+        "to-hub: 4, 0.50 [0.00, 1.00]",
+        "to-hub: 8, −0.50 [−1.00, 0.00]",
+        "to-hub: 16, −2.00 [−3.00, −1.00]",
+    ]
+    x = [float(circle.get("cx")) for circle in circles]
+    y = [float(circle.get("cy")) for circle in circles]
+    assert (x[2] - x[1]) / (x[1] - x[0]) == pytest.approx(2.0, abs=0.01)  # 4, 8, 16
+    assert (y[2] - y[1]) / (y[1] - y[0]) == pytest.approx(1.5, abs=0.01)  # 0.5, -0.5, -2
+    spans = picture.xpath("//*[local-name()='line'][contains(@class, 'span')]")
+    assert len(spans) == 3
+    assert all(float(span.get("y1")) > mark > float(span.get("y2")) for span, mark in zip(spans, y, strict=True))
+    labels = picture.xpath("//*[local-name()='text']/text()")
+    assert {"4", "8", "16", "languages", "Δ", "to-hub", "from-hub"} <= set(labels)
+
+
+def test_dots_without_a_value_are_left_out() -> None:
+    picture = parsed(DOTS)
+    assert hints(picture, "circle") == ["German → English, base: 10.00 [8.00, 12.00]"]
+    assert hints(picture, "path") == ["German → English, dat: 30.00 [28.00, 33.00]", "French → English, dat: 20.00"]
+    assert len(picture.xpath("//*[contains(@class, 'span')]")) == 2
+
+
+def test_cells_say_their_value_and_missing_ones_that_they_are() -> None:
+    picture = parsed(MATRIX)
+    assert hints(picture, "rect") == ["a, a: 1", "a, b: −0.5", "a, c: not measured", "b, a: −0.5", "b, b: 1", "b, c: 0"]
+    kinds = picture.xpath("//*[local-name()='rect'][*[local-name()='title']]/@class")
+    assert kinds == ["cell up", "cell down", "cell missing", "cell down", "cell up", "cell up"]
+
+
+def test_colours_are_around_zero_or_from_the_lowest() -> None:
+    assert colour(-0.5, -1, 1) == ("down", colour(0.5, -1, 1)[1])
+    assert colour(0, -1, 1)[1] == 0
+    assert colour(20, 20, 80) == ("up", 0)
+    assert colour(80, 20, 80)[1] == pytest.approx(2 * colour(50, 20, 80)[1])
+    assert colour(5, 5, 5) == ("up", 0)
+
+
+def test_branches_of_a_tree_do_not_cross() -> None:
+    order = [TREE.leaves[leaf] for leaf in leaf_order(TREE)]
+    assert {tuple(sorted(order[:2])), tuple(sorted(order[2:]))} == {("de", "nl"), ("es", "fr")}
+    assert hints(parsed(TREE), "path") == ["distance: 0.1", "distance: 0.2", "distance: 0.7"]
+    alone = TreeChart("alone", "", ("a", "b", "c"), ((0, 1, 0.0),), "distance")
+    assert sorted(leaf_order(alone)) == [0, 1, 2]
+    assert parsed(alone) is not None
+
+
+@pytest.mark.parametrize(
+    ("chart", "titles", "rows"),
+    [
+        (LINES, ["series", "languages", "Δ", "low", "high"], ("to-hub", 8, -0.5, -1.0, 0.0)),
+        (SCATTER, ["series", "label", "cosine", "Δ"], ("to-hub", "de-en", 0.1, 1)),
+        (
+            DOTS,
+            ["", "base", "base low", "base high", "dat", "dat low", "dat high"],
+            ("French → English", None, None, None, 20.0, None, None),
+        ),
+        (MATRIX, ["", "a", "b", "c"], ("a", 1.0, -0.5, None)),
+        (TREE, ["cluster", "of", "and", "distance"], ("cluster 3", "cluster 1", "cluster 2", 0.7)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_chart_has_a_table(chart: Chart, titles: list[str], rows: tuple[Any, ...]) -> None:
+    table = data_table(chart)
+    assert table.name == chart.name
+    assert [column.title for column in table.columns] == titles
+    assert rows in table.rows
+
+
+def test_charts_of_nothing() -> None:
+    for chart in (
+        LineChart("none", "", "x", "y", ()),
+        LineChart("one", "", "x", "y", (Series("a", (Point(1, 1),)),)),
+        DotChart("none", "", "x", (), {}),
+        DotChart("missing", "", "x", ("a",), {"base": (None,)}),
+        MatrixChart("none", "", (), (), (), 0, 1),
+        MatrixChart("missing", "", ("a",), ("b",), ((None,),), 0, 1),
+        TreeChart("none", "", (), (), "height"),
+    ):
+        assert parsed(chart) is not None
+        assert data_table(chart).name == chart.name
+
+
+def test_series_differ_by_shape_too() -> None:
+    parts, height = legend([f"series {number}" for number in range(7)], 300)
+    shapes = [re.sub(r"[\d. ]+|s\d", "", part) for part in parts[::2][:5]]
+    assert len(set(shapes)) == 5
+    assert height > legend(["a", "b"], 300)[1] > 0
+    assert legend(["a"], 300) == ([], 0.0)
+
+
+@given(text=st.text())
+def test_whatever_a_label_is_it_is_text(text: str) -> None:
+    found = etree.fromstring(element("text", text, text, kind=text).encode("utf-8", "surrogatepass"))
+    assert [child.tag for child in found] == ["title"]
+    assert (found[0].text or "") == (found[0].tail or "")
+
+
+@given(
+    values=st.lists(st.floats(-1e6, 1e6), max_size=20),
+    start=st.floats(0, 100),
+    length=st.floats(1, 1000),
+)
+def test_a_scale_holds_its_values_and_its_ticks(values: list[float], start: float, length: float) -> None:
+    scale = Scale.over(values, start, start + length)
+    assert all(start - 1e-6 <= scale(value) <= start + length + 1e-6 for value in values)
+    ticks = scale.ticks()
+    assert ticks == sorted(set(ticks))
+    assert len(ticks) <= 14
+    assert all(start - 1e-3 <= scale(tick) <= start + length + 1e-3 for tick in ticks)

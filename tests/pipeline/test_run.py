@@ -124,7 +124,9 @@ def test_the_scores_cover_every_pool_direction_and_segment(finished: Finished) -
             POOLS["base"], NUM_TEST
         )
         for entry in table.entries:
-            assert all(figure.value is not None and figure.signature for figure in entry.figures.values())
+            for metric in table.metrics:
+                assert entry.figures[metric].value is not None
+            assert all(figure.signature for figure in entry.figures.values())
             assert entry.file is not None
             records = read_jsonl(finished.out / "scores" / name / entry.file)
             assert [record["id"] for record in records] == [f"test:{row:04}" for row in range(NUM_TEST)]
@@ -182,7 +184,7 @@ def test_another_limit_redoes_the_scores_only(copied: Finished) -> None:
     run(copied.recipe, copied.out, "--set", "evaluate.limit=2")
     after = stages(copied.out)
     assert {name: after[name] for name in before} == before
-    assert {name.split("-")[0] for name in set(after) - set(before)} == {"scores"}
+    assert {name.split("-")[0] for name in set(after) - set(before)} == {"scores", "analysis"}
     for name in POOLS:
         table = ScoreTable.load(copied.out / "scores" / name)
         assert {entry.num_segments for entry in table.entries} == {2}

@@ -140,7 +140,7 @@ def test_sections_of_several_pools_have_names_of_their_own() -> None:
     names = [section.anchor for section in sections] + [item.name for section in sections for item in section.items]
     assert names.count("explanations-chrf-group") == 2  # its anchor and its table
     assert "explanations-chrf-group-cosine" in names
-    assert sections[1].items[0].title == "Correlation with Δ chrf of group"
+    assert sections[1].items[0].title == "Correlation with Δ chrF of group"
 
 
 def test_a_feature_without_values_is_told() -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from hexapla import languages
 from hexapla.analyze.present import Column, Item, Point, ScatterChart, Section, Series, Table, Value
 from hexapla.common.seeds import derive_seed
+from hexapla.evaluate.metrics import METRICS
 from hexapla.evaluate.significance import holm
 from hexapla.languages import Direction
 from hexapla.plan import Layout, Side
@@ -116,7 +117,11 @@ def explanations(
         test: the test set, where there are several.
         seed: root seed, for the random orders.
     """
-    subject = f"Δ {metric}" + (f" of {pool}" if pool is not None else "") + (f" on {test}" if test is not None else "")
+    subject = (
+        f"Δ {METRICS[metric].title}"
+        + (f" of {pool}" if pool is not None else "")
+        + (f" on {test}" if test is not None else "")
+    )
     stem = "-".join(["explanations", metric, *(quote(part, safe="") for part in (pool, test) if part is not None)])
     found: list[_Result] = []
     charts, notes = [], []

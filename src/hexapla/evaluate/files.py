@@ -26,9 +26,11 @@ class FileScore:
 
     def line(self) -> str:
         """The figure as sacreBLEU prints it: `BLEU|nrefs:1|... = 39.9`, with its 95 % confidence interval."""
-        value = "nothing to judge" if self.value is None else f"{self.value:.1f}"
-        interval = "" if self.interval is None else f" [{self.interval[0]:.1f}, {self.interval[1]:.1f}]"
-        return f"{METRICS[self.metric].title}|{self.signature} = {value}{interval}"
+        metric = METRICS[self.metric]
+        digits = 2 if metric.is_failure else 1  # a rate of one in a thousand is not 0
+        value = "nothing to judge" if self.value is None else f"{self.value:.{digits}f}"
+        bounds = "" if self.interval is None else ", ".join(f"{bound:.{digits}f}" for bound in self.interval)
+        return f"{metric.title}|{self.signature} = {value}{f' [{bounds}]' if bounds else ''}"
 
 
 @dataclass(frozen=True)

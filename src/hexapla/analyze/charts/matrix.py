@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hexapla.analyze.charts.svg import Drawing, element, text_width, tick_text
+from hexapla.analyze.charts.svg import Drawing, element, text_width
 from hexapla.analyze.present import MatrixChart
 
 _MAX_WIDTH = 760.0
@@ -80,8 +80,12 @@ def _draw_scale(drawing: Drawing, chart: MatrixChart, x: float, y: float) -> Non
         kind, strength = colour(value, chart.low, chart.high)
         look = {"class_": f"cell {kind}", "fill_opacity": f"{strength:.3f}"}
         drawing.parts.append(element("rect", None, None, x=x + 8 * step, y=y, width=8.0, height=9.0, **look))
-    drawing.text(x, y + 23, tick_text(chart.low), "label tick")
-    drawing.text(x + 8 * num_steps, y + 23, tick_text(chart.high), "label tick", text_anchor="end")
+    drawing.text(x, y + 23, _rounded(chart.low), "label tick")
+    drawing.text(x + 8 * num_steps, y + 23, _rounded(chart.high), "label tick", text_anchor="end")
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
 
 
 def _describe(chart: MatrixChart) -> str:

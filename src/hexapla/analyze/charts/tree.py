@@ -13,8 +13,7 @@ def draw_tree(chart: TreeChart) -> Drawing:
     num_leaves = len(chart.leaves)
     right = _WIDTH - 24 - max(map(text_width, chart.leaves), default=0.0)
     bottom = 8 + _ROW_HEIGHT * max(num_leaves, 1)
-    heights = [height for _, _, height in chart.merges]
-    x = Scale(0.0, 1.05 * max([*heights, 0.0]) or 1.0, right, 12.0)
+    x = _scale([height for _, _, height in chart.merges], right)
     drawing = Drawing(chart.name, chart.title, _describe(chart), _WIDTH, bottom + 44)
     for tick in x.ticks(6):
         drawing.add("line", x1=x(tick), x2=x(tick), y1=4.0, y2=bottom, class_="grid")
@@ -31,6 +30,14 @@ def draw_tree(chart: TreeChart) -> Drawing:
         drawing.add("path", None, hint, d=path, class_="branch")
         places[num_leaves + number] = (place, (y1 + y2) / 2)
     return drawing
+
+
+def _scale(heights: list[float], right: float) -> Scale:
+    """From 0 where the first join is far from the others; else from a little before it, so that they stand apart."""
+    lowest, highest = min(heights, default=0.0), max(heights, default=0.0)
+    reach = highest - lowest
+    start = max(0.0, lowest - reach / 4) if reach > 0 else 0.0
+    return Scale(start, highest + 0.05 * (highest - start) or 1.0, right, 12.0)
 
 
 def leaf_order(chart: TreeChart) -> list[int]:

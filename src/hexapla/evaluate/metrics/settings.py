@@ -15,6 +15,7 @@ PUBLISHED = {
     "comet22": "Unbabel/wmt22-comet-da",
     "cometkiwi22": "Unbabel/wmt22-cometkiwi-da",
     "xcomet-xl": "Unbabel/XCOMET-XL",
+    "xcomet-xxl": "Unbabel/XCOMET-XXL",
 }
 
 

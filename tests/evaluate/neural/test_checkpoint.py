@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from hexapla.common.errors import CorruptArtifactError, UserError
+from hexapla.evaluate.neural import load_scorer
 from hexapla.evaluate.neural.checkpoint import find_checkpoint
-from hexapla.evaluate.neural.scorer import load_scorer
 from tests.evaluate.neural.conftest import ENCODER, FIXTURES, Samples, rewrite_weights
 
 
@@ -164,7 +164,7 @@ def test_hyperparameters_that_only_the_weights_disprove(copy: Any) -> None:
         ({"activations": "Mish"}, "activation 'Mish'"),
         ({"layer": 9}, "no layer 9.*0 to 3"),
         ({"hidden_sizes": [20]}, r"estimator\.ff\.3\.weight"),
-        ({"encoder_model": "XLM-RoBERTa-XL"}, r"encoder\.LayerNorm"),
+        ({"encoder_model": "XLM-RoBERTa-XL"}, r"self_attn_layer_norm"),
     ):
         folder = copy("regression-softmax", **changes)
         rewrite_weights(folder, without)

@@ -12,13 +12,14 @@ import torch
 from hexapla.common.errors import UserError
 from hexapla.evaluate.metrics import MetricSettings, Segments, comet, make_metric
 from hexapla.evaluate.metrics.settings import NeuralSpec
-from hexapla.evaluate.neural.scorer import load_scorer
+from hexapla.evaluate.neural import load_scorer
 from tests.evaluate.neural.conftest import ENCODER, FIXTURES, Samples, rewrite_weights
 
 MODELS = {
     "comet22": str(FIXTURES / "regression-sparsemax-norm"),
     "cometkiwi22": str(FIXTURES / "unified-patched"),
     "xcomet-xl": str(FIXTURES / "xcomet"),
+    "xcomet-xxl": str(FIXTURES / "xcomet"),
 }
 
 
@@ -33,7 +34,8 @@ def released() -> Any:
 
 
 def test_figures_are_a_hundred_times_the_mean(samples: Samples) -> None:
-    for name, references in (("comet22", samples.references), ("cometkiwi22", None), ("xcomet-xl", samples.references)):
+    for name in MODELS:
+        references = None if name == "cometkiwi22" else samples.references
         metric = make_metric(name, "de", told())
         statistics = metric.statistics(Segments(samples.hypotheses, references, samples.sources))
         scores = load_scorer(MODELS[name], tokenizer=ENCODER, device="cpu").score(
@@ -49,7 +51,7 @@ def test_the_signature_says_all_that_matters() -> None:
     assert signature[0].startswith("model:regression-sparsemax-norm@")
     assert signature[1:4] == ["class:regression", "mix:sparsemax", "layer-norm:yes"]
     assert [part.split(":")[0] for part in signature[4:]] == [
-        "tokenizer", "precision", "scale", "torch", "tokenizers", "hexapla",
+        "tokenizer", "precision", "scale", "torch", "transformers", "tokenizers", "hexapla",
     ]  # fmt: skip
     assert "precision:fp32" in signature
     assert "precision:bf16" in make_metric("comet22", "de", told(precision="bf16")).signature

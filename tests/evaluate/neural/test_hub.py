@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
 from hexapla.common.errors import UserError
+from hexapla.evaluate.neural import load_scorer
 from hexapla.evaluate.neural.checkpoint import find_checkpoint
-from hexapla.evaluate.neural.scorer import load_scorer
 from tests.evaluate.neural.conftest import ENCODER, FIXTURES, Samples
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

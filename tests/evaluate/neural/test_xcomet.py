@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hexapla.common.errors import UserError
-from hexapla.evaluate.neural.scorer import load_scorer
+from hexapla.evaluate.neural import load_scorer
 from hexapla.evaluate.neural.xcomet import weigh_errors
 from tests.evaluate.neural.conftest import ENCODER, Samples, rewrite_weights
 

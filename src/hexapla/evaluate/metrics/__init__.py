@@ -5,8 +5,15 @@ from __future__ import annotations
 from hexapla.common.errors import UserError, nearest
 from hexapla.evaluate.failures.copied import Copied
 from hexapla.evaluate.failures.empty import Empty
+from hexapla.evaluate.failures.looping import Looping
+from hexapla.evaluate.failures.lost_items import LostItems
+from hexapla.evaluate.failures.off_target import OffTarget
+from hexapla.evaluate.failures.over_long import OverLong
+from hexapla.evaluate.failures.related import Related
+from hexapla.evaluate.failures.wrong_script import WrongScript
 from hexapla.evaluate.metrics.bleu import Bleu
 from hexapla.evaluate.metrics.chrf import Chrf, ChrfPlusPlus
+from hexapla.evaluate.metrics.comet import Comet22, CometKiwi22, XcometXl, XcometXxl
 from hexapla.evaluate.metrics.metric import Metric, Segments
 from hexapla.evaluate.metrics.settings import MetricSettings
 from hexapla.evaluate.metrics.spbleu import SpBleu
@@ -18,8 +25,18 @@ METRICS: dict[str, type[Metric]] = {
     "chrf++": ChrfPlusPlus,
     "ter": Ter,
     "spbleu": SpBleu,
+    "comet22": Comet22,
+    "cometkiwi22": CometKiwi22,
+    "xcomet-xl": XcometXl,
+    "xcomet-xxl": XcometXxl,
     "empty": Empty,
     "copied": Copied,
+    "off-target": OffTarget,
+    "related": Related,
+    "wrong-script": WrongScript,
+    "over-long": OverLong,
+    "looping": Looping,
+    "lost-items": LostItems,
 }
 # Measured beside every figure of quality, wherever they can be.
 FAILURES: tuple[str, ...] = tuple(name for name, metric in METRICS.items() if metric.is_failure)

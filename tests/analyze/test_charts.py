@@ -15,7 +15,7 @@ from hexapla.analyze.charts import draw, standalone
 from hexapla.analyze.charts.data import data_table
 from hexapla.analyze.charts.matrix import colour
 from hexapla.analyze.charts.svg import Scale, element, legend
-from hexapla.analyze.charts.tree import leaf_order
+from hexapla.analyze.clustering import leaf_order
 from hexapla.analyze.present import (
     Chart,
     DotChart,
@@ -117,11 +117,11 @@ def test_colours_are_around_zero_or_from_the_lowest() -> None:
 
 
 def test_branches_of_a_tree_do_not_cross() -> None:
-    order = [TREE.leaves[leaf] for leaf in leaf_order(TREE)]
+    order = [TREE.leaves[leaf] for leaf in leaf_order(TREE.merges, len(TREE.leaves))]
     assert {tuple(sorted(order[:2])), tuple(sorted(order[2:]))} == {("de", "nl"), ("es", "fr")}
     assert hints(parsed(TREE), "path") == ["distance: 0.1", "distance: 0.2", "distance: 0.7"]
     alone = TreeChart("alone", "", ("a", "b", "c"), ((0, 1, 0.0),), "distance")
-    assert sorted(leaf_order(alone)) == [0, 1, 2]
+    assert sorted(leaf_order(alone.merges, len(alone.leaves))) == [0, 1, 2]
     assert parsed(alone) is not None
 
 

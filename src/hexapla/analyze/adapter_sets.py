@@ -55,7 +55,7 @@ class MeasuredSet:
     @property
     def order(self) -> list[int]:
         """Positions of the adapters in the order of the tree; those without a place in it come last."""
-        placed = [self.leaves[leaf] for leaf in leaf_order(self.merges)] if self.leaves else []
+        placed = [self.leaves[leaf] for leaf in leaf_order(self.merges, len(self.leaves))]
         return placed + [k for k in range(len(self.geometry.names)) if k not in self.leaves]
 
     @property

@@ -35,10 +35,9 @@ def average_linkage(distances: Sequence[Sequence[float]]) -> tuple[Merge, ...]:
     return tuple(merges)
 
 
-def leaf_order(merges: Sequence[Merge]) -> list[int]:
-    """The leaves from left to right, so that no two branches of the tree cross."""
-    num_leaves = len(merges) + 1
-    members: list[list[int]] = [[leaf] for leaf in range(num_leaves)]
-    for left, right, _ in merges:
-        members.append(members[left] + members[right])
-    return members[-1]
+def leaf_order(merges: Sequence[Merge], num_leaves: int) -> list[int]:
+    """The leaves in an order in which no two branches of the tree cross; those that are never joined come last."""
+    members = {leaf: [leaf] for leaf in range(num_leaves)}
+    for number, (left, right, _) in enumerate(merges):
+        members[num_leaves + number] = members.pop(left) + members.pop(right)
+    return [leaf for node in sorted(members, reverse=True) for leaf in members[node]]

@@ -22,6 +22,7 @@ from hexapla.common.errors import UserError
 from hexapla.common.progress import duration
 from hexapla.data.examples import make_examples
 from hexapla.data.stage import Corpus, build_corpus, input_digests, load_corpus
+from hexapla.evaluate.metrics.comet import release_scorers
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.evaluate.stage import require_metrics
 from hexapla.merge.stage import merge_pool, remove_leftovers
@@ -228,9 +229,11 @@ class _Run:
     def _scores(self, corpus: Corpus, pools: dict[str, Pool]) -> dict[str, ScoreTable]:
         recipe = self.recipe
         measurement = Measurement(corpus.tests, recipe.evaluate, recipe.translate, recipe.seed)
-        return {
+        tables = {
             name: measurement.of(pool, self.workspace, partial(self._translator, pool)) for name, pool in pools.items()
         }
+        release_scorers()
+        return tables
 
     def _translator(self, pool: Pool) -> Translator:
         from hexapla.translate.translator import Translator

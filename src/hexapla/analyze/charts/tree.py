@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hexapla.analyze.charts.svg import Drawing, Scale, text_width, tick_text
+from hexapla.analyze.clustering import leaf_order
 from hexapla.analyze.present import TreeChart
 
 _WIDTH, _ROW_HEIGHT = 720.0, 20.0
@@ -20,7 +21,7 @@ def draw_tree(chart: TreeChart) -> Drawing:
         drawing.text(x(tick), bottom + 16, tick_text(tick), "label tick", text_anchor="middle")
     drawing.text((12 + right) / 2, bottom + 36, chart.height_label, "label axis-label", text_anchor="middle")
     places = {}
-    for row, leaf in enumerate(leaf_order(chart)):
+    for row, leaf in enumerate(leaf_order(chart.merges, len(chart.leaves))):
         places[leaf] = (right, 8 + _ROW_HEIGHT * (row + 0.5))
         drawing.text(right + 8, places[leaf][1] + 4, chart.leaves[leaf])
     for number, (first, second, height) in enumerate(chart.merges):
@@ -40,15 +41,6 @@ def _scale(heights: list[float], right: float) -> Scale:
     return Scale(start, highest + 0.05 * (highest - start) or 1.0, right, 12.0)
 
 
-def leaf_order(chart: TreeChart) -> list[int]:
-    """The leaves from top to bottom, so that no branches cross; those that are never joined come last."""
-    num_leaves = len(chart.leaves)
-    members = {leaf: [leaf] for leaf in range(num_leaves)}
-    for number, (first, second, _) in enumerate(chart.merges):
-        members[num_leaves + number] = members.pop(first) + members.pop(second)
-    return [leaf for node in sorted(members, reverse=True) for leaf in members[node]]
-
-
 def _describe(chart: TreeChart) -> str:
-    names = ", ".join(chart.leaves[leaf] for leaf in leaf_order(chart))
+    names = ", ".join(chart.leaves[leaf] for leaf in leaf_order(chart.merges, len(chart.leaves)))
     return f"{len(chart.leaves)} leaves, neighbours beside each other: {names}."

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 
 EXAMPLE = "hexapla doctor"
-_EXTRAS = {"zstd": "zstandard", "datasets": "datasets", "ja": "MeCab", "ko": "mecab_ko", "quantization": "bitsandbytes"}
+_EXTRAS = {
+    "zstd": "zstandard",
+    "datasets": "datasets",
+    "ja": "MeCab",
+    "ko": "mecab_ko",
+    "spbleu": "sentencepiece",
+    "lid": "lingua",
+    "glotlid": "fasttext",
+    "quantization": "bitsandbytes",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

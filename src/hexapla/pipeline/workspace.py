@@ -4,6 +4,8 @@ OUT/recipe.yaml            the resolved recipe of the last run
 OUT/run.jsonl              events of all runs, appended
 OUT/artifacts/KIND-NAME-DIGEST/   finished stages; DIGEST is that of the stage's key
 OUT/work/KIND-NAME-DIGEST/        what unfinished stages continue from
+OUT/translations/POOL-DIGEST/     every translation that was ever made of a pool
+OUT/run.json                      where everything of the last finished run lies
 OUT/pools/NAME, OUT/scores/NAME   links to the artifacts of the last run
 """
 
@@ -110,7 +112,7 @@ def manifest(kind: str, name: str, key: dict[str, Any]) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of everything that a figure may depend on."""
-    packages = ("torch", "transformers", "peft", "sacrebleu", "safetensors", "tokenizers", "numpy")
+    packages = ("torch", "transformers", "peft", "sacrebleu", "py3langid", "safetensors", "tokenizers", "numpy")
     found = {"hexapla": hexapla.__version__, "python": platform.python_version()}
     for package in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -80,6 +80,9 @@ def test_any_run_can_be_analysed_afterwards(finished: Finished, tmp_path: Path, 
     printed = capsys.readouterr().out
     assert "Differences to direction-aware" in printed
     assert "Mean Δ of every pool" in printed
+    for again in (["report", str(copied)], ["run", str(finished.recipe), "--out", str(copied)]):
+        assert 'id="conflict"' in (copied / "report.html").read_text(encoding="utf-8")
+        assert main(again) == 0  # what was analysed stays in the report
     assert 'id="conflict"' in (copied / "report.html").read_text(encoding="utf-8")
 
 

@@ -18,6 +18,7 @@ from hexapla.analyze.geometry_section import geometry_features, geometry_section
 from hexapla.analyze.present import Section
 from hexapla.analyze.repetition import Target, memorisation, repetition_features, repetition_section
 from hexapla.analyze.store import write_sections
+from hexapla.common.artifacts import is_complete
 from hexapla.data.examples import make_examples
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.languages import Direction
@@ -34,19 +35,22 @@ def analyze_once(run: FinishedRun, workspace: Workspace, *, is_whole: bool | Non
 
     Args:
         is_whole: whether everything is made; False: the differences only, which read no adapter. None: everything where
-            the recipe asks for the analysis of conflict and synergy.
+            the recipe asks for the analysis of conflict and synergy, or where it was made before.
     """
-    whole = run.recipe.analyze.conflict is not None if is_whole is None else is_whole
-    key = {
-        "whole": whole,
+    made_of = {
         "folders": {kind: {name: path.name for name, path in named.items()} for kind, named in run.folders.items()},
         "hexapla": hexapla.__version__,
     }
 
-    def build(aside: Path, _: Path) -> None:
-        write_sections(aside, analyze_run(run) if whole else differences(run.asked))
+    name = run.recipe.name
+    if is_whole is None:
+        asked = run.recipe.analyze.conflict is not None
+        is_whole = asked or is_complete(workspace.location("analysis", name, {"whole": True, **made_of}))
 
-    return workspace.make("analysis", run.recipe.name, key, build)
+    def build(aside: Path, _: Path) -> None:
+        write_sections(aside, analyze_run(run) if is_whole else differences(run.asked))
+
+    return workspace.make("analysis", name, {"whole": is_whole, **made_of}, build)
 
 
 def analyze_run(run: FinishedRun) -> Iterator[Section]:

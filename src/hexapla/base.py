@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hexapla.common.artifacts import update_with_sample
 from hexapla.common.errors import CorruptArtifactError, UserError
 
 if TYPE_CHECKING:
@@ -219,12 +220,8 @@ def fingerprint(base: Base) -> str:
         raise CorruptArtifactError("This folder holds no config.json, so it is no model.", where=str(base.folder))
     digest = hashlib.sha256(config_file.read_bytes())
     for path in _weight_files(base.folder):
-        size = path.stat().st_size
-        digest.update(f"{path.name}:{size}".encode())
-        with path.open("rb") as file:
-            for block in range(64):
-                file.seek(block * size // 64)
-                digest.update(file.read(4096))
+        digest.update(f"{path.name}:{path.stat().st_size}".encode())
+        update_with_sample(digest, path)
     return digest.hexdigest()
 
 

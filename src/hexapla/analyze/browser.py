@@ -43,13 +43,13 @@ class Browser:
     @cached_property
     def metrics(self) -> list[str]:
         """Metrics of quality, in the order of the tables."""
-        names = [name for table in self.tables for name in (*table.metrics, *table.failures)]
+        names = [name for table in self.tables for name in table.measured]
         return [name for name in dict.fromkeys(names) if not METRICS[name].is_failure]
 
     @cached_property
     def failures(self) -> list[str]:
         """Failures that were looked for, in the registry's order."""
-        names = {name for table in self.tables for name in (*table.metrics, *table.failures)}
+        names = {name for table in self.tables for name in table.measured}
         return [name for name in METRICS if name in names and METRICS[name].is_failure]
 
     @property

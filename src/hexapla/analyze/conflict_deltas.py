@@ -282,7 +282,7 @@ def _lacking(tables: Mapping[str, ScoreTable], metrics: Sequence[str]) -> list[s
     """One sentence for each pool that was not measured with some of the metrics."""
     notes = []
     for pool, table in tables.items():
-        if missing := [METRICS[name].title for name in metrics if name not in (*table.metrics, *table.failures)]:
+        if missing := [METRICS[name].title for name in metrics if name not in table.measured]:
             notes.append(f"{pool} was not measured with {', '.join(missing)}.")
     return notes
 

@@ -74,9 +74,7 @@ def failure_views(tables: Sequence[ScoreTable], observed: Observed) -> dict[str,
     """A view for translations that failed in any way, and one for each way."""
     found: dict[str, list[_Figures]] = {"any failure": [observed.any_failure(table.pool) for table in tables]}
     for name in failure_names(tables):
-        found[METRICS[name].title] = [
-            table.by_direction(name) if name in (*table.metrics, *table.failures) else {} for table in tables
-        ]
+        found[METRICS[name].title] = [table.by_direction(name) if name in table.measured else {} for table in tables]
     views = [
         {**_view(tables, values), "title": f"{title}, percent", "higher_is_better": False}
         for title, values in found.items()
@@ -271,7 +269,7 @@ def failures_table(tables: Sequence[ScoreTable], observed: Observed) -> Table:
     rows: list[tuple[Value, ...]] = []
     for side in measured_sides(tables):
         for table in tables:
-            known = (*table.metrics, *table.failures)
+            known = table.measured
             means = [table.mean(name, side) if name in known else None for name in names]
             rows.append((side.value, table.pool, observed.mean(table.pool, ANY_FAILURE, side).value, *means))
     titles = ["any failure", *(METRICS[name].title for name in names)]

@@ -57,7 +57,7 @@ class Observed:
 
         by_metric = {
             metric: np.array([segment["statistics"][metric] for segment in segments], dtype=np.float32)
-            for metric in (*self._tables[pool].metrics, *self._tables[pool].failures)
+            for metric in self._tables[pool].measured
             if metric in segments[0]["statistics"]
         }
         failures = [statistics for metric, statistics in by_metric.items() if counts_as_failure(metric)]

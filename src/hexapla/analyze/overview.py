@@ -48,7 +48,7 @@ def quality_names(tables: Sequence[ScoreTable]) -> list[str]:
 
 def failure_names(tables: Sequence[ScoreTable]) -> list[str]:
     """Every failure that some table has, in the order of the registry."""
-    found = {name for table in tables for name in (*table.metrics, *table.failures)}
+    found = {name for table in tables for name in table.measured}
     return [name for name in METRICS if name in found and METRICS[name].is_failure]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from hexapla.cli.recipe_arguments import add_set_argument
+
 if TYPE_CHECKING:
     from hexapla.evaluate.metrics.settings import MetricSettings
 
@@ -14,13 +16,8 @@ def add_metric_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metric", default="bleu,chrf++", metavar="NAMES", help="comma-separated metrics (default: bleu,chrf++)"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="overrides",
-        metavar="A.B=VALUE",
-        help="a setting of metrics as in a recipe's evaluate section, e.g. neural.models.comet22=FOLDER (repeatable)",
+    add_set_argument(
+        parser, "a setting of metrics as in a recipe's evaluate section, e.g. neural.models.comet22=FOLDER (repeatable)"
     )
 
 

@@ -13,14 +13,12 @@ if TYPE_CHECKING:
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     """A recipe and settings that override it."""
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a bundled recipe")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="overrides",
-        metavar="A.B=VALUE",
-        help="override one value of the recipe, e.g. train.lora.rank=8 (repeatable)",
-    )
+    add_set_argument(parser, "override one value of the recipe, e.g. train.lora.rank=8 (repeatable)")
+
+
+def add_set_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """Settings written `a.b=value`."""
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="A.B=VALUE", help=what)
 
 
 def load_recipe(options: argparse.Namespace) -> Recipe:

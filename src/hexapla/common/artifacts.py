@@ -37,6 +37,15 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def update_with_sample(digest: hashlib._Hash, path: Path) -> None:
+    """Add 64 evenly spaced blocks of 4 KiB of a file: the identity of weights too large to read at every start."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for block in range(64):
+            file.seek(block * size // 64)
+            digest.update(file.read(4096))
+
+
 @contextlib.contextmanager
 def explain_os_errors(path: Path) -> Iterator[None]:
     """Turn the disk's refusals (full, read-only, no permission, no such place) into a `UserError` naming the path."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from hexapla.common.errors import CorruptArtifactError, UserError, nearest
 from hexapla.evaluate.metrics import METRICS
 from hexapla.evaluate.scores import DirectionScores, ScoreTable
-from hexapla.languages import Direction
 from hexapla.plan import Side
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ def distinct_names(names: Sequence[str], paths: Sequence[Path]) -> tuple[str, ..
 def _wanted(tables: Sequence[ScoreTable], metrics: Sequence[str] | None) -> list[str]:
     """The metrics to compare."""
     if metrics is None:
-        first, *others = [(*table.metrics, *table.failures) for table in tables]
+        first, *others = [table.measured for table in tables]
         common = [metric for metric in first if metric in METRICS and all(metric in other for other in others)]
         if not common:
             raise UserError("These scores have no metric in common.", hint="Measure both with the same metrics.")
@@ -157,7 +156,7 @@ def _wanted(tables: Sequence[ScoreTable], metrics: Sequence[str] | None) -> list
         if metric not in METRICS:
             raise UserError(f"There is no metric {metric!r}.", hint=nearest(metric, METRICS))
         for table in tables:
-            known = (*table.metrics, *table.failures)
+            known = table.measured
             if metric not in known:
                 raise UserError(
                     f"The metric {metric!r} was not measured.", where=str(table.folder), hint=nearest(metric, known)
@@ -236,17 +235,13 @@ def _place(tables: Sequence[ScoreTable], entries: Sequence[DirectionScores], met
     return Place(
         test=test,
         direction=str(direction),
-        side=_side(tables, direction),
+        side=tables[0].layout.side(direction),
         rows=tuple(record["id"] for record in first),
         sources=tuple(record["source"] for record in first),
         references=tuple(record["reference"] for record in first),
         hypotheses=tuple(tuple(record["hypothesis"] for record in read) for read in records),
         tracks=tracks,
     )
-
-
-def _side(tables: Sequence[ScoreTable], direction: Direction) -> Side:
-    return tables[0].layout.side(direction)
 
 
 def _read(table: ScoreTable, entry: DirectionScores) -> list[dict[str, Any]]:

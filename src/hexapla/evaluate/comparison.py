@@ -45,9 +45,7 @@ def comparison_table(tables: Sequence[ScoreTable], costs: Mapping[str, PoolCost]
     for side in sides:
         for metric in metrics:
             header.append(f"{side.value} {METRICS[metric].title}")
-            means = [
-                table.mean(metric, side) if metric in (*table.metrics, *table.failures) else None for table in tables
-            ]
+            means = [table.mean(metric, side) if metric in table.measured else None for table in tables]
             columns.append(_starred(means, METRICS[metric].higher_is_better))
     header += ["adapters", "parameters", "seconds"]
     lines = []

@@ -105,6 +105,11 @@ class ScoreTable:
         write_json(self.folder / SCORES_FILE, _to_record(self))
 
     @property
+    def measured(self) -> tuple[str, ...]:
+        """Every metric that `figures` may hold: those asked for, then the other failure rates."""
+        return (*self.metrics, *self.failures)
+
+    @property
     def tests(self) -> tuple[str, ...]:
         """Names of the test sets."""
         return tuple(dict.fromkeys(entry.test for entry in self.entries))
@@ -182,10 +187,9 @@ class ScoreTable:
         return read_jsonl(self.folder / entry.file) if entry is not None and entry.file is not None else []
 
     def _require_metric(self, metric: str) -> None:
-        known = (*self.metrics, *self.failures)
-        if metric not in known:
+        if metric not in self.measured:
             raise UserError(
-                f"The metric {metric!r} was not measured.", where=str(self.folder), hint=nearest(metric, known)
+                f"The metric {metric!r} was not measured.", where=str(self.folder), hint=nearest(metric, self.measured)
             )
 
 
@@ -234,7 +238,7 @@ def _to_record(table: ScoreTable) -> dict[str, Any]:
                     if group is not None
                 },
             }
-            for metric in (*table.metrics, *table.failures)
+            for metric in table.measured
         },
         "finish": table.finish_counts(),
         "missing": [f"{entry.test} {entry.direction}" for entry in table.missing],

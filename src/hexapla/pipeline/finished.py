@@ -121,7 +121,7 @@ class FinishedRun:
             for name, folder in self.folders["adapters"].items()
         }
 
-    @property
+    @cached_property
     def merges(self) -> dict[str, Any]:
         """Merged pool → its `merge-report.json`."""
         return {
@@ -130,7 +130,7 @@ class FinishedRun:
             if (pool.folder / REPORT_FILE).is_file()
         }
 
-    @property
+    @cached_property
     def costs(self) -> dict[str, PoolCost]:
         """Size of every pool and the seconds that its adapters were trained; a merged pool counts its experts'."""
         return {name: self._cost(name, pool) for name, pool in self.pools.items()}

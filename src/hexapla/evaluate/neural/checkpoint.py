@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
+from hexapla.common.artifacts import update_with_sample
 from hexapla.common.errors import CorruptArtifactError, UserError
 from hexapla.evaluate.neural.places import Place, find_place
 
@@ -309,10 +310,6 @@ def _compare(written: Hyperparameters, inside: Any, path: Path) -> None:
 def _fingerprint(hparams: Path, weights: Path) -> str:
     """sha256 over hparams.yaml and, of the weights, the size and 64 evenly spaced blocks of 4 KiB."""
     digest = hashlib.sha256(hparams.read_bytes())
-    size = weights.stat().st_size
-    digest.update(f"{weights.suffix}:{size}".encode())
-    with weights.open("rb") as file:
-        for block in range(64):
-            file.seek(block * size // 64)
-            digest.update(file.read(4096))
+    digest.update(f"{weights.suffix}:{weights.stat().st_size}".encode())
+    update_with_sample(digest, weights)
     return digest.hexdigest()

@@ -122,7 +122,7 @@ def unbabel_comet(python: Path, folder: Path, texts: dict[str, list[str]], threa
 
     try:
         if not process.stdout.readline():
-            raise SystemExit("unbabel-comet's environment does not work: see tests/evaluate/neural/make_fixtures.py")
+            raise SystemExit("unbabel-comet's environment does not work: see tests/neural/make_fixtures.py")
         yield ask
     finally:
         process.stdin.close()
@@ -131,7 +131,7 @@ def unbabel_comet(python: Path, folder: Path, texts: dict[str, list[str]], threa
 
 def ours(folder: Path, work: list[list[dict[str, str]]]) -> tuple[tuple[float, float], list[list[float]], int]:
     """Seconds on the clock and of the processor, scores, and how many sentences were encoded."""
-    from hexapla.evaluate.neural import load_scorer
+    from hexapla.neural import load_scorer
 
     scorer = load_scorer(str(folder), precision="fp32", device="cpu")
     began, busy = time.perf_counter(), time.process_time()

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hexapla import languages
-from hexapla.evaluate.identification import make_identifier
-from hexapla.evaluate.identification.relatives import are_relatives, language_of
-from hexapla.evaluate.metrics.settings import IdentificationSpec
+from hexapla.identification import make_identifier
+from hexapla.identification.relatives import are_relatives, language_of
+from hexapla.identification.spec import IdentificationSpec
 from hexapla.phrasebook import corpus
 
 

@@ -20,7 +20,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pool",),
     ("plan",),
     ("data", "tokenization", "adapter"),
+    ("neural",),
     ("prompts", "base", "phrasebook"),
+    ("identification", "text"),
     ("languages", "quantization"),
     ("common",),
 )

@@ -1,9 +1,9 @@
 """Make `builtin:tiny`: a Qwen3-architecture model of 1.6 million parameters with its own tokenizer.
 
-First it is pre-trained on single phrasebook sentences in every language, with a few sentence pairs, then continued on
-more pairs, written as in LMT's continued pre-training (arXiv 2511.07003): `<en2de> SOURCE <de> TARGET`. Only the split
-`pretrain` is read, so nothing that post-training or tests use has been seen, and no instruction is. The settings are
-`tiny.yaml` beside this file.
+First it is pre-trained on single phrasebook sentences in every language, some behind the language's name, with a few
+sentence pairs, then continued on more pairs, written as in LMT's continued pre-training (arXiv 2511.07003): `<en2de>
+SOURCE <de> TARGET`. Only the split `pretrain` is read, so nothing that post-training or tests use has been seen, and no
+instruction is. The settings are `tiny.yaml` beside this file.
 
     python -m hexapla.phrasebook.make_tiny FOLDER
 """
@@ -57,8 +57,8 @@ def phase_documents(phase: dict[str, Any], seed: int) -> list[Document]:
     documents = []
     for row in rows("pretrain"):
         documents += [
-            Document(f"{row.id} {code}", "", text)
-            for code, text in row.texts.items()
+            sentence(row, code, named=uniform(seed, "named", row.id, code) < phase["named_share"])
+            for code in row.texts
             if uniform(seed, "monolingual", row.id, code) < phase["monolingual_share"]
         ]
         documents += [
@@ -67,6 +67,12 @@ def phase_documents(phase: dict[str, Any], seed: int) -> list[Document]:
             if uniform(seed, "bitext", row.id, str(direction)) < phase["bitext_share"]
         ]
     return documents
+
+
+def sentence(row: PhrasebookRow, code: str, *, named: bool) -> Document:
+    """A single sentence, or with the name of its language before it: prompts ask for languages by name."""
+    name = f"{languages.get(code).name}: " if named else ""
+    return Document(f"{row.id} {code}", "", name + row.texts[code])
 
 
 def bitext(row: PhrasebookRow, direction: Direction, learn: str) -> Document:

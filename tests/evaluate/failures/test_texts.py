@@ -9,10 +9,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hexapla.evaluate.failures.characters import bare, scripts_of, width
-from hexapla.evaluate.failures.looping import loops
 from hexapla.evaluate.metrics import Segments, make_metric
 from hexapla.languages import all_languages
+from hexapla.text.characters import bare, scripts_of, width
+from hexapla.text.loops import loops
 
 ALPHABET = st.text(alphabet="ab好 .", max_size=70)
 

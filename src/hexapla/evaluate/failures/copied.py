@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hexapla.evaluate.failures.characters import bare
 from hexapla.evaluate.failures.failure import FailureRate, references_or_none
 from hexapla.evaluate.metrics.metric import Segments
+from hexapla.text.characters import bare
 
 
 class Copied(FailureRate):

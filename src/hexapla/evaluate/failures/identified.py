@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hexapla.evaluate.failures.failure import FailureRate
-from hexapla.evaluate.identification import Identified, are_relatives, language_of, make_identifier
 from hexapla.evaluate.metrics.metric import Segments
 from hexapla.evaluate.metrics.settings import MetricSettings
+from hexapla.identification import Identified, are_relatives, language_of, make_identifier
 
 
 class LanguageRate(FailureRate):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hexapla.evaluate.failures.characters import width
 from hexapla.evaluate.failures.failure import FailureRate
 from hexapla.evaluate.metrics.metric import Segments
+from hexapla.text.characters import width
 
 # Of the 4.9 million pairs of references of NTREX-128 (every ordered pair of 50 languages) 0.008 % are that long.
 _RATIO = 2.0

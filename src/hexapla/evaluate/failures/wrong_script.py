@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hexapla.evaluate.failures.characters import script_widths, scripts_of
 from hexapla.evaluate.failures.failure import FailureRate
 from hexapla.evaluate.metrics.metric import Segments
 from hexapla.evaluate.metrics.settings import MetricSettings
+from hexapla.text.characters import script_widths, scripts_of
 
 _MIN_OWN = 0.25
 _MAX_THIRD = 0.25

@@ -1,6 +1,6 @@
 """COMET-22 (Rei et al., 2022a), CometKiwi-22 (Rei et al., 2022b) and xCOMET (Guerreiro et al., 2024).
 
-Their published checkpoints are read and scored by our own loader, `hexapla.evaluate.neural`.
+Their published checkpoints are read and scored by our own loader, `hexapla.neural`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hexapla.base import choose_device, choose_dtype
 from hexapla.common.errors import UserError
 from hexapla.evaluate.metrics.metric import MeanMetric, Segments, Text
-from hexapla.evaluate.metrics.settings import PUBLISHED, MetricSettings
-from hexapla.evaluate.neural.checkpoint import Checkpoint, find_checkpoint
-from hexapla.evaluate.neural.tokenizer import EncoderFiles, find_encoder_files
+from hexapla.evaluate.metrics.settings import MetricSettings
+from hexapla.neural.checkpoint import Checkpoint, find_checkpoint
+from hexapla.neural.spec import PUBLISHED
+from hexapla.neural.tokenizer import EncoderFiles, find_encoder_files
 
 if TYPE_CHECKING:
-    from hexapla.evaluate.neural.scorer import Scorer
+    from hexapla.neural.scorer import Scorer
 
 
 class NeuralMetric(MeanMetric):
@@ -120,7 +121,7 @@ class XcometXxl(XcometXl):
 # Two: a model with references and one without, on one device.
 @lru_cache(maxsize=2)
 def _shared_scorer(checkpoint: Checkpoint, files: EncoderFiles, placement: tuple[Any, str, int | None]) -> Scorer:
-    from hexapla.evaluate.neural.scorer import make_scorer
+    from hexapla.neural.scorer import make_scorer
 
     precision, device, batch_tokens = placement
     return make_scorer(checkpoint, files, precision=precision, device=choose_device(device), batch_tokens=batch_tokens)

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hexapla.common.errors import UserError
-from hexapla.evaluate.neural import scorer as scorer_module
-from hexapla.evaluate.neural.scorer import Recent, Scorer, batches, load_scorer
-from tests.evaluate.neural.conftest import ENCODER, FIXTURES, Samples
+from hexapla.neural import scorer as scorer_module
+from hexapla.neural.scorer import Recent, Scorer, batches, load_scorer
+from tests.neural.conftest import ENCODER, FIXTURES, Samples
 
 
 @pytest.fixture(params=["regression-softmax-norm", "unified-softmax"])

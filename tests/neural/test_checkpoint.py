@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from hexapla.common.errors import CorruptArtifactError, UserError
-from hexapla.evaluate.neural import load_scorer
-from hexapla.evaluate.neural.checkpoint import find_checkpoint
-from tests.evaluate.neural.conftest import ENCODER, FIXTURES, Samples, rewrite_weights
+from hexapla.neural import load_scorer
+from hexapla.neural.checkpoint import find_checkpoint
+from tests.neural.conftest import ENCODER, FIXTURES, Samples, rewrite_weights
 
 
 def load(folder: Path) -> Any:

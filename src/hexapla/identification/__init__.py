@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hexapla.evaluate.identification.glotlid import GlotLid
-from hexapla.evaluate.identification.identifier import Identified, Identifier
-from hexapla.evaluate.identification.lingua import Lingua
-from hexapla.evaluate.identification.py3langid import Py3LangId
-from hexapla.evaluate.identification.relatives import are_relatives, language_of
+from hexapla.identification.glotlid import GlotLid
+from hexapla.identification.identifier import Identified, Identifier
+from hexapla.identification.lingua import Lingua
+from hexapla.identification.py3langid import Py3LangId
+from hexapla.identification.relatives import are_relatives, language_of
 
 if TYPE_CHECKING:
-    from hexapla.evaluate.metrics.settings import IdentificationSpec
+    from hexapla.identification.spec import IdentificationSpec
 
 IDENTIFIERS: dict[str, type[Identifier]] = {"py3langid": Py3LangId, "lingua": Lingua, "glotlid": GlotLid}
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hexapla.common.errors import CorruptArtifactError, UserError
-from hexapla.evaluate.neural.checkpoint import Checkpoint
-from hexapla.evaluate.neural.places import Place, find_place
+from hexapla.neural.checkpoint import Checkpoint
+from hexapla.neural.places import Place, find_place
 
 FIRST, PADDING, LAST = 0, 1, 2
 _SPECIAL = {"<s>": FIRST, "<pad>": PADDING, "</s>": LAST}

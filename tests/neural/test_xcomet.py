@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from hexapla.common.errors import UserError
-from hexapla.evaluate.neural import load_scorer
-from hexapla.evaluate.neural.xcomet import weigh_errors
-from tests.evaluate.neural.conftest import ENCODER, Samples, rewrite_weights
+from hexapla.neural import load_scorer
+from hexapla.neural.xcomet import weigh_errors
+from tests.neural.conftest import ENCODER, Samples, rewrite_weights
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import torch
 
 from hexapla.common.errors import UserError
 from hexapla.evaluate.metrics import MetricSettings, Segments, comet, make_metric
-from hexapla.evaluate.metrics.settings import NeuralSpec
-from hexapla.evaluate.neural import load_scorer
-from tests.evaluate.neural.conftest import ENCODER, FIXTURES, Samples, rewrite_weights
+from hexapla.neural import load_scorer
+from hexapla.neural.spec import NeuralSpec
+from tests.neural.conftest import ENCODER, FIXTURES, Samples, rewrite_weights
 
 MODELS = {
     "comet22": str(FIXTURES / "regression-sparsemax-norm"),

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from hexapla.common.artifacts import update_with_sample
 from hexapla.common.errors import CorruptArtifactError, UserError
-from hexapla.evaluate.neural.places import Place, find_place
+from hexapla.neural.places import Place, find_place
 
 if TYPE_CHECKING:
     import torch

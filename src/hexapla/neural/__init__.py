@@ -4,6 +4,6 @@ Files of the checkpoint and the encoder are found and read first, the weights la
 `docs/measurement.md` says what equals what.
 """
 
-from hexapla.evaluate.neural.scorer import Scorer, load_scorer
+from hexapla.neural.scorer import Scorer, load_scorer
 
 __all__ = ["Scorer", "load_scorer"]

@@ -8,10 +8,10 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from hexapla.common.errors import require_extra
-from hexapla.evaluate.identification.identifier import Identifier
+from hexapla.identification.identifier import Identifier
 
 if TYPE_CHECKING:
-    from hexapla.evaluate.metrics.settings import IdentificationSpec
+    from hexapla.identification.spec import IdentificationSpec
 
 _CANDIDATES = 8
 

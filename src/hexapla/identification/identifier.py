@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from hexapla.evaluate.identification.relatives import are_relatives, language_of
+from hexapla.identification.relatives import are_relatives, language_of
 
 if TYPE_CHECKING:
-    from hexapla.evaluate.metrics.settings import IdentificationSpec
+    from hexapla.identification.spec import IdentificationSpec
 
 # Below this even a sure identifier errs: of one or two Han letters of Japanese, one in 14 is "Chinese" (NTREX-128).
 MIN_LETTERS = 3

@@ -11,9 +11,9 @@ import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
 from hexapla.common.errors import UserError
-from hexapla.evaluate.neural import load_scorer
-from hexapla.evaluate.neural.checkpoint import find_checkpoint
-from tests.evaluate.neural.conftest import ENCODER, FIXTURES, Samples
+from hexapla.neural import load_scorer
+from hexapla.neural.checkpoint import find_checkpoint
+from tests.neural.conftest import ENCODER, FIXTURES, Samples
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from hexapla.common.errors import UserError
-from hexapla.evaluate.neural.checkpoint import Hyperparameters, Tensors
-from hexapla.evaluate.neural.scorer import UnifiedScorer
+from hexapla.neural.checkpoint import Hyperparameters, Tensors
+from hexapla.neural.scorer import UnifiedScorer
 
 _LABELS = ("minor", "major", "critical")
 _SEVERITY = (1, 5, 10)

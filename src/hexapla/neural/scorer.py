@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from hexapla.base import choose_device, choose_dtype
 from hexapla.common.errors import UserError
-from hexapla.evaluate.neural.checkpoint import Checkpoint, Hyperparameters, Tensors, find_checkpoint, read_tensors
-from hexapla.evaluate.neural.tokenizer import PADDING, EncoderFiles, Tokenizer, find_encoder_files
+from hexapla.neural.checkpoint import Checkpoint, Hyperparameters, Tensors, find_checkpoint, read_tensors
+from hexapla.neural.tokenizer import PADDING, EncoderFiles, Tokenizer, find_encoder_files
 
 if TYPE_CHECKING:
     import torch
@@ -52,8 +52,8 @@ class Scorer(ABC):
         device: torch.device,
         batch_tokens: int | None,
     ) -> None:
-        from hexapla.evaluate.neural.encoder import Encoder
-        from hexapla.evaluate.neural.head import LayerPooling, Regression
+        from hexapla.neural.encoder import Encoder
+        from hexapla.neural.head import LayerPooling, Regression
 
         hyperparameters = checkpoint.hyperparameters
         tensors = read_tensors(checkpoint)
@@ -303,7 +303,7 @@ def make_scorer(
     batch_tokens: int | None,
 ) -> Scorer:
     """As `load_scorer`, of a checkpoint and encoder files that were found before."""
-    from hexapla.evaluate.neural.xcomet import XcometScorer
+    from hexapla.neural.xcomet import XcometScorer
 
     scorers: dict[str, Callable[..., Scorer]] = {
         "regression_metric": RegressionScorer,

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from hexapla.evaluate.identification import Identified, Identifier, are_relatives, language_of, make_identifier
-from hexapla.evaluate.identification import identifier as contract
 from hexapla.evaluate.metrics import MetricSettings
-from hexapla.evaluate.metrics.settings import IdentificationSpec
+from hexapla.identification import Identified, Identifier, are_relatives, language_of, make_identifier
+from hexapla.identification import identifier as contract
+from hexapla.identification.spec import IdentificationSpec
 
 
 class FirstWord(Identifier):

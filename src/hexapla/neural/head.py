@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hexapla.common.errors import UserError, nearest
-from hexapla.evaluate.neural.checkpoint import Hyperparameters, Tensors
-from hexapla.evaluate.neural.tokenizer import PADDING
+from hexapla.neural.checkpoint import Hyperparameters, Tensors
+from hexapla.neural.tokenizer import PADDING
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "Tanh": torch.tanh,

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from hexapla.common.errors import UserError
-from hexapla.evaluate.neural.checkpoint import Tensors
-from hexapla.evaluate.neural.tokenizer import PADDING
+from hexapla.neural.checkpoint import Tensors
+from hexapla.neural.tokenizer import PADDING
 
 _PREFIX = "encoder.model."
 # Width → attention heads of xlm-roberta-base and -large, and of xlm-roberta-xl and -xxl.

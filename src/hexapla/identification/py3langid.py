@@ -7,10 +7,10 @@ from functools import cached_property
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from hexapla.evaluate.identification.identifier import Identifier
+from hexapla.identification.identifier import Identifier
 
 if TYPE_CHECKING:
-    from hexapla.evaluate.metrics.settings import IdentificationSpec
+    from hexapla.identification.spec import IdentificationSpec
 
 _CANDIDATES = 8
 

@@ -10,9 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from hexapla.common.errors import UserError
-from hexapla.evaluate.identification import IDENTIFIERS, are_relatives, make_identifier
 from hexapla.evaluate.metrics import make_metric
-from hexapla.evaluate.metrics.settings import IdentificationSpec, MetricSettings
+from hexapla.evaluate.metrics.settings import MetricSettings
+from hexapla.identification import IDENTIFIERS, are_relatives, make_identifier
+from hexapla.identification.spec import IdentificationSpec
 from hexapla.languages import named_set
 from hexapla.phrasebook.corpus import rows
 

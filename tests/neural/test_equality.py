@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from hexapla.common.errors import UserError
-from hexapla.evaluate.neural import load_scorer
-from hexapla.evaluate.neural.checkpoint import Tensors, find_checkpoint, read_tensors
-from hexapla.evaluate.neural.encoder import Encoder
-from hexapla.evaluate.neural.head import sparsemax
-from tests.evaluate.neural.conftest import ENCODER, FIXTURES, Samples
+from hexapla.neural import load_scorer
+from hexapla.neural.checkpoint import Tensors, find_checkpoint, read_tensors
+from hexapla.neural.encoder import Encoder
+from hexapla.neural.head import sparsemax
+from tests.neural.conftest import ENCODER, FIXTURES, Samples
 
 SCORES: dict[str, list[float]] = json.loads((FIXTURES / "scores.json").read_text())
 

@@ -5,7 +5,7 @@ environment of its own:
 
     python3 -m venv comet-env
     comet-env/bin/pip install "unbabel-comet==2.2.7" "setuptools<81"
-    comet-env/bin/python tests/evaluate/neural/make_fixtures.py
+    comet-env/bin/python tests/neural/make_fixtures.py
 
 Inputs are `fixtures/samples.json` (sentences of the phrasebook, and edge cases); everything else in `fixtures/` is
 written anew, `provenance.json` with the versions last (the training of the tokenizer is not reproducible to the bit,
@@ -216,7 +216,7 @@ def main() -> None:
                 scores[f"{name} without references"] = score(path, [{**s, "reference": None} for s in samples])
     (FOLDER / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     provenance = {
-        "command": "python tests/evaluate/neural/make_fixtures.py",
+        "command": "python tests/neural/make_fixtures.py",
         "python": platform.python_version(),
         "packages": {package: version(package) for package in PACKAGES},
         "seeds": {name: case.seed for name, case in CASES.items()},

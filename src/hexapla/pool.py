@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 POOL_FILE = "pool.json"
+MODEL_FOLDER = "model"
+"""Where a pool keeps a base of its own."""
 _FORMAT = 1
 
 
@@ -50,6 +52,7 @@ class PoolDescription:
         template: name of the prompt template; `template_hash` fixes its content.
         layout: languages, hubs and groups.
         routes: direction → adapter name; None means the base itself.
+        auxiliaries: direction → language that its prompts may show beside the source (PMP); often none.
         provenance: what made the pool (recipe sections, digests of inputs, versions, seed).
     """
 
@@ -61,6 +64,7 @@ class PoolDescription:
     layout: Layout
     routes: Mapping[Direction, str | None]
     provenance: Mapping[str, Any]
+    auxiliaries: Mapping[Direction, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,12 @@ class Pool:
     def num_parameters(self) -> int:
         """Parameters of all adapters together."""
         return sum(entry.num_parameters for entry in self.adapters.values())
+
+    @property
+    def own_model(self) -> Path | None:
+        """The folder of a base that was trained for this pool and lies inside it; None: the base is somebody else's."""
+        inside = self.folder / MODEL_FOLDER
+        return inside if self.description.base.folder == inside else None
 
     def adapter_folder(self, name: str) -> Path:
         """The PEFT folder of an adapter."""
@@ -174,12 +184,15 @@ def write_pool(
     description: PoolDescription,
     adapter_folders: Mapping[str, Path],
     *,
+    model: Path | None = None,
     records: Mapping[str, Any] | None = None,
 ) -> Pool:
     """Make a pool of finished adapters, whole or not at all.
 
     Args:
         adapter_folders: adapter name → a PEFT folder, whose files are hard-linked where possible, else copied.
+        model: folder of the base when it was trained for this pool: its files are linked into the pool, which then
+            needs nothing else; None: the base stays where it is.
         records: file name → JSON data to lie beside `pool.json`.
 
     Raises:
@@ -202,7 +215,11 @@ def write_pool(
             )
         for name, record in (records or {}).items():
             write_json(aside / name, record)
-        write_json(aside / POOL_FILE, _to_record(description, entries))
+        if model is not None:
+            (aside / MODEL_FOLDER).mkdir()
+            for path in sorted(path for path in model.iterdir() if path.is_file()):
+                _link(path, aside / MODEL_FOLDER / path.name)
+        write_json(aside / POOL_FILE, _to_record(description, entries, inside=model is not None))
     return Pool.load(folder)
 
 
@@ -230,14 +247,15 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _to_record(description: PoolDescription, adapters: Mapping[str, AdapterEntry]) -> dict[str, Any]:
+def _to_record(description: PoolDescription, adapters: Mapping[str, AdapterEntry], *, inside: bool) -> dict[str, Any]:
     layout = description.layout
     return {
         "format": _FORMAT,
         "hexapla": hexapla.__version__,
         "name": description.name,
         "base": {
-            "id": description.base.id,
+            "id": MODEL_FOLDER if inside else description.base.id,
+            "inside": inside,
             "revision": description.base.revision,
             "fingerprint": description.base_fingerprint,
         },
@@ -246,6 +264,7 @@ def _to_record(description: PoolDescription, adapters: Mapping[str, AdapterEntry
         "hubs": list(layout.hubs),
         "groups": {group: list(members) for group, members in layout.groups.items()},
         "routes": {str(direction): route for direction, route in description.routes.items()},
+        "auxiliaries": {str(direction): code for direction, code in description.auxiliaries.items()},
         "adapters": {
             name: {"weights": entry.weights_digest, "config": entry.config_digest, "parameters": entry.num_parameters}
             for name, entry in adapters.items()
@@ -268,15 +287,17 @@ def _from_record(folder: Path, record: Any) -> Pool:
             tuple(record["hubs"]),
             {group: tuple(members) for group, members in record["groups"].items()},
         )
+        inside = record["base"]["inside"]
         description = PoolDescription(
             name=record["name"],
-            base=Base(record["base"]["id"], record["base"]["revision"]),
+            base=Base(str(folder / MODEL_FOLDER)) if inside else Base(record["base"]["id"], record["base"]["revision"]),
             base_fingerprint=record["base"]["fingerprint"],
             template=record["prompt"]["template"],
             template_hash=record["prompt"]["hash"],
             layout=layout,
             routes={Direction.parse(name): route for name, route in record["routes"].items()},
             provenance=record["provenance"],
+            auxiliaries={Direction.parse(name): code for name, code in record["auxiliaries"].items()},
         )
         adapters = {
             name: AdapterEntry(entry["weights"], entry["config"], entry["parameters"])

@@ -16,6 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("recipe",),
     ("analyze",),
+    ("synthesize",),
     ("evaluate", "translate", "merge", "train"),
     ("pool",),
     ("plan",),

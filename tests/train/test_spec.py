@@ -139,7 +139,7 @@ def test_a_setting_counts_whether_it_is_common_or_the_adapters_own() -> None:
 
 def test_every_setting_of_training_is_in_the_outcome_or_known_to_be_neutral() -> None:
     neutral = {
-        "strategy", "adapters", "bank", "micro_batch_tokens", "gradient_checkpointing", "checkpoint_every_s",
+        "strategy", "adapters", "bank", "full", "micro_batch_tokens", "gradient_checkpointing", "checkpoint_every_s",
     }  # fmt: skip
     assert set(TrainSpec().outcome("a")) == (set(TrainSpec.model_fields) - neutral) | {"moments"}
     assert TrainSpec(bank=BankSpec(optimizer_states="8bit")).outcome("a") != TrainSpec().outcome("a")

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hexapla.data.rows import Row
 from hexapla.languages import Direction
+
+
+class Auxiliary(NamedTuple):
+    """The source's translation into a third language, shown in the prompt (PMP)."""
+
+    code: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +23,14 @@ class Example:
 
     Attributes:
         id: `ROW DIRECTION`; what data order and sampling hash.
+        auxiliary: what the prompt shows beside the source; None: nothing.
     """
 
     id: str
     direction: Direction
     source: str
     target: str
+    auxiliary: Auxiliary | None = None
 
 
 def make_examples(rows: Iterable[Row], directions: Iterable[Direction]) -> list[Example]:

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from hexapla.common.spec import Spec
 from hexapla.data.contamination import ContaminationSpec
+from hexapla.data.downsample import DownsampleSpec
+from hexapla.data.filters.spec import CleanSpec
+from hexapla.data.pmp import PmpSpec
 from hexapla.data.readers import CorpusSpec
 from hexapla.data.readers.base import Reader
 
@@ -32,8 +35,23 @@ class DataSpec(Spec):
     train: tuple[CorpusSpec, ...] = Field(description="Corpora for training, at least one.")
     dev: tuple[CorpusSpec, ...] = Field((), description="Corpora for development (choosing, early stopping).")
     test: tuple[CorpusSpec, ...] = Field((), description="Test sets, each reported under its name.")
+    monolingual: tuple[CorpusSpec, ...] = Field(
+        (), description="Text for continued pre-training; every text of a row stands alone."
+    )
+    bilingual: tuple[CorpusSpec, ...] = Field(
+        (), description="Sentence pairs for continued pre-training: of a row, every hub with every other language."
+    )
     split: SplitSpec | None = Field(
         None, description="Take dev or test rows out of the training corpora; None: do not."
+    )
+    clean: CleanSpec | None = Field(
+        None, description="Filters over the corpora for training and pre-training; null: all rows."
+    )
+    downsample: DownsampleSpec | None = Field(
+        None, description="Train on fewer examples into a hub (strategic downsampling); null: on all."
+    )
+    pmp: PmpSpec | None = Field(
+        None, description="Show a translation into an auxiliary language (parallel multilingual prompting); null: none."
     )
     contamination: ContaminationSpec = Field(
         default_factory=lambda: ContaminationSpec.model_validate({}),
@@ -64,7 +82,7 @@ class DataSpec(Spec):
     def _check_names(self) -> None:
         """A name stands for one source, so that row ids are unique; within a section it stands once."""
         sources: dict[str, tuple[object, ...]] = {}
-        for section, readers in (("train", self.train), ("dev", self.dev), ("test", self.test)):
+        for section, readers in self.sections:
             names = [reader.corpus for reader in readers]
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{section}: two corpora are called {', '.join(twice)}; give one of them another name")
@@ -73,9 +91,15 @@ class DataSpec(Spec):
                     raise ValueError(f"different corpora are called {reader.corpus}; give one of them another name")
 
     @property
+    def sections(self) -> tuple[tuple[str, tuple[Reader, ...]], ...]:
+        """Every list of corpora under its key."""
+        names = ("train", "dev", "test", "monolingual", "bilingual")
+        return tuple((name, getattr(self, name)) for name in names)
+
+    @property
     def readers(self) -> tuple[Reader, ...]:
         """Every corpus of every section."""
-        return (*self.train, *self.dev, *self.test)
+        return tuple(reader for _, readers in self.sections for reader in readers)
 
 
 def _source(reader: Reader) -> tuple[object, ...]:

@@ -67,7 +67,7 @@ def merge_pool(pool: Pool, spec: MergeSpec, folder: Path, *, name: str, seed: in
         "trained": dict(pool.description.provenance),
     }
     description = replace(described, name=name, routes=routes, provenance=provenance)
-    merged = write_pool(folder, description, folders, records={REPORT_FILE: reports})
+    merged = write_pool(folder, description, folders, model=pool.own_model, records={REPORT_FILE: reports})
     shutil.rmtree(workspace)
     return merged
 

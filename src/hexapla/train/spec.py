@@ -8,7 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from hexapla.common.errors import nearest
 from hexapla.common.spec import Spec
-from hexapla.plan import STRATEGIES
+from hexapla.plan import SHARED, STRATEGIES
+from hexapla.train.full.spec import FullSpec
 
 
 class LoraSpec(Spec):
@@ -140,6 +141,11 @@ class TrainSpec(Spec):
         description="Which directions share an adapter: multilingual, group, separate, direction-aware (DAT); a list "
         "trains every strategy, equal adapters once.",
     )
+    method: Literal["lora", "full"] = Field(
+        default="lora",
+        description="lora: adapters beside a frozen base; full: every parameter of one model for all directions.",
+    )
+    full: FullSpec = Field(default_factory=FullSpec, description="How a whole model is held (method: full).")
     trainer: Literal["bank", "peft"] = Field(
         default="bank",
         description="bank: many adapters at once over one base; peft: one after another, the reference.",
@@ -206,6 +212,18 @@ class TrainSpec(Spec):
                     raise ValueError(f"{field} needs trainer: bank")
         return self
 
+    @model_validator(mode="after")
+    def _full_is_one_model(self) -> Self:
+        if self.method == "full":
+            if self.strategies != (SHARED,):
+                raise ValueError(f"method: full trains one model for all directions, so strategy must be {SHARED}")
+            if "lr" not in self.optimizer.model_fields_set:
+                raise ValueError("optimizer.lr: the default is for adapters; method: full needs its own (LMT: 2e-5)")
+            for field, unused in (("adapters", {}), ("development", None), ("quantization", "none")):
+                if getattr(self, field) != unused:
+                    raise ValueError(f"{field} needs method: lora")
+        return self
+
     @property
     def strategies(self) -> tuple[str, ...]:
         """The strategies as a tuple, one or several."""
@@ -234,6 +252,7 @@ class TrainSpec(Spec):
             "strategy",
             "adapters",
             "bank",
+            "full",
             "micro_batch_tokens",
             "gradient_checkpointing",
             "checkpoint_every_s",

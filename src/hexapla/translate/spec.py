@@ -43,6 +43,11 @@ class TranslateSpec(Spec):
         ge=2,
         description="Repetitions in a row that make a loop. Fewer occur in sound text (digits, laughter, refrains).",
     )
+    pmp: Literal["none", "given", "self"] = Field(
+        default="none",
+        description="Parallel multilingual prompting: the source alone; with its translation into an auxiliary language "
+        "as it is given beside the source; or with one that the pool makes first.",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
         description="Precision of the base's weights; auto is bf16 on a GPU that has it and fp32 elsewhere.",

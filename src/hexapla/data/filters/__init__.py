@@ -1,0 +1,33 @@
+"""The registry of filters. A new one is a file here and a line below."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, get_args
+
+from pydantic import BeforeValidator, Field
+
+from hexapla.common.errors import nearest
+from hexapla.data.filters.identical import IdenticalFilter
+from hexapla.data.filters.ratio import RatioFilter
+
+AnyFilter = IdenticalFilter | RatioFilter
+
+
+def filter_names() -> tuple[str, ...]:
+    """Every value that `filter` may have."""
+    return tuple(each.model_fields["filter"].default for each in get_args(AnyFilter))
+
+
+def _known_filter(value: Any) -> Any:
+    """A bare name is a filter with its defaults; say it in our words when the filter is missing or unknown."""
+    if isinstance(value, str):
+        value = {"filter": value}
+    name = value.get("filter") if isinstance(value, dict) else getattr(value, "filter", None)
+    if name is None:
+        raise ValueError(f"an entry needs a filter: {', '.join(filter_names())}")
+    if name not in filter_names():
+        raise ValueError(f"there is no filter {name!r}. {nearest(str(name), filter_names())}")
+    return value
+
+
+FilterSpec = Annotated[AnyFilter, Field(discriminator="filter"), BeforeValidator(_known_filter)]

@@ -41,7 +41,7 @@ def test_memory_is_base_and_activations_and_every_adapter(qwen3_base: Path, tmp_
 @pytest.mark.parametrize(
     ("train", "at_once", "words"),
     [
-        ({"trainer": "peft"}, 1, "; 1 at once"),
+        ({"method": "peft"}, 1, "; 1 at once"),
         ({"bank": {"adapters_at_once": 2}}, 2, "; 2 at once"),
         ({"bank": {"adapters_at_once": 99}}, 5, "; all 5 at once"),
     ],
@@ -105,7 +105,7 @@ def test_disk_is_for_adapters_and_all_checkpoints(
     two = _recipe(tmp_path, qwen3_base, bank={"adapters_at_once": 2, "keep_checkpoints": 1})
     assert verdict(two, adapters + 2 * one * 20 * 2 + 1) == "ok"
     assert verdict(two, adapters + 2 * one * 20 * 2) == "fail"
-    reference = _recipe(tmp_path, qwen3_base, trainer="peft")
+    reference = _recipe(tmp_path, qwen3_base, method="peft")
     assert verdict(reference, adapters + one * 16 * 2 + 1) == "ok"
     assert verdict(reference, adapters + one * 16 * 2) == "fail"
 

@@ -62,7 +62,7 @@ def trainer(
 ) -> AdapterTrainer:
     """A reference trainer on the CPU."""
     spec = spec if spec is not None else train_spec()
-    reference = spec.model_copy(update={"trainer": "peft"})
+    reference = spec.model_copy(update={"method": "peft"})
     return AdapterTrainer(Base(str(base_folder)), get_template(template), reference, seed, device="cpu")
 
 

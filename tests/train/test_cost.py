@@ -52,13 +52,13 @@ def test_llama_2_13b_flops_and_memory() -> None:
     assert cost.base_bytes == 2 * cost.num_base_parameters
     assert cost.adapter_state_bytes(16) == 16 * 62_586_880
     assert cost.memory_bytes(57) == cost.memory_bytes(1) + 56 * cost.adapter_state_bytes(16)
-    assert 26e9 < _llama_2_13b(trainer="peft", micro_batch_tokens=4096).memory_bytes(1) < 80e9
+    assert 26e9 < _llama_2_13b(method="peft", micro_batch_tokens=4096).memory_bytes(1) < 80e9
 
 
 def test_the_state_of_an_adapter() -> None:
     copies = {
         "bank": _llama_2_13b(),
-        "peft": _llama_2_13b(trainer="peft"),
+        "peft": _llama_2_13b(method="peft"),
         "host": _llama_2_13b(bank=BankSpec(optimizer_states="host")),
         "8bit": _llama_2_13b(bank=BankSpec(optimizer_states="8bit")),
     }
@@ -97,7 +97,7 @@ def test_the_micro_batch_where_the_settings_name_none() -> None:
 
 
 def test_the_banks_logits_do_not_grow_with_the_micro_batch() -> None:
-    bank, reference = _llama_2_13b(), _llama_2_13b(trainer="peft")
+    bank, reference = _llama_2_13b(), _llama_2_13b(method="peft")
 
     def logits(cost: TrainingCost, num_tokens: int) -> int:
         return cost.activation_bytes(num_tokens) - num_tokens * kept

@@ -30,12 +30,12 @@ def test_defaults_are_those_of_dat() -> None:
         (TrainSpec, {"batch": 0}, "greater than or equal to 1"),
         (TrainSpec, {"bacth": 8}, "Extra inputs"),
         (TrainSpec, {"precision": "fp16"}, "'auto', 'fp32' or 'bf16'"),
-        (TrainSpec, {"trainer": "hf"}, "'bank' or 'peft'"),
+        (TrainSpec, {"method": "hf"}, "'lora', 'peft' or 'full'"),
         (TrainSpec, {"quantization": "2bit"}, "'none', '8bit' or '4bit'"),
         (TrainSpec, {"micro_batch_tokens": 0}, "greater than or equal to 1"),
-        (TrainSpec, {"trainer": "peft", "adapters": {"de-en": {"rank": 4}}}, "adapters needs trainer: bank"),
-        (TrainSpec, {"trainer": "peft", "development": {}}, "development needs trainer: bank"),
-        (TrainSpec, {"trainer": "peft", "quantization": "4bit"}, "quantization needs trainer: bank"),
+        (TrainSpec, {"method": "peft", "adapters": {"de-en": {"rank": 4}}}, "adapters needs method: lora"),
+        (TrainSpec, {"method": "peft", "development": {}}, "development needs method: lora"),
+        (TrainSpec, {"method": "peft", "quantization": "4bit"}, "quantization needs method: lora"),
         (AdapterSpec, {"rank": 0}, "greater than or equal to 1"),
         (AdapterSpec, {"targets": ["q_proj"]}, "Extra inputs"),
         (DevelopmentSpec, {"every": 0}, "greater than 0"),
@@ -108,7 +108,7 @@ def test_what_an_adapter_does_not_depend_on(change: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"trainer": "peft"},
+        {"method": "peft"},
         {"adapters": {"a": {"rank": 8}}},
         {"adapters": {"a": {"alpha": 8}}},
         {"adapters": {"a": {"dropout": 0.1}}},
@@ -139,7 +139,7 @@ def test_a_setting_counts_whether_it_is_common_or_the_adapters_own() -> None:
 
 def test_every_setting_of_training_is_in_the_outcome_or_known_to_be_neutral() -> None:
     neutral = {
-        "strategy", "adapters", "bank", "full", "micro_batch_tokens", "gradient_checkpointing", "checkpoint_every_s",
+        "strategy", "adapters", "bank", "micro_batch_tokens", "gradient_checkpointing", "checkpoint_every_s",
     }  # fmt: skip
     assert set(TrainSpec().outcome("a")) == (set(TrainSpec.model_fields) - neutral) | {"moments"}
     assert TrainSpec(bank=BankSpec(optimizer_states="8bit")).outcome("a") != TrainSpec().outcome("a")

@@ -17,7 +17,7 @@ from hexapla.train.task import TrainTask
 from tests.train.material import EN_DE, adapter_bytes, examples, task, train_spec, trainer
 
 OTHER = Job("en-de", (EN_DE,))
-SPEC = train_spec(trainer="peft", checkpoint_every_s=0)
+SPEC = train_spec(method="peft", checkpoint_every_s=0)
 
 
 class _Shelf:

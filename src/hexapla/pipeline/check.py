@@ -162,7 +162,7 @@ def _checkpoint_bytes(recipe: Recipe, cost: TrainingCost) -> int:
     """
     spec = recipe.train
     num_parameters = cost.num_parameters(largest_rank(recipe))
-    if spec.trainer == "peft":
+    if spec.method == "peft":
         return num_parameters * _REFERENCE_STATE_BYTES * 2
     num_values = 1 if spec.development is None else 2
     num_written = spec.bank.keep_checkpoints + 1

@@ -204,7 +204,7 @@ def training_cost(recipe: Recipe) -> TrainingCost:
 def adapters_at_once(recipe: Recipe) -> int:
     """Adapters that are trained at the same time at most: all where the settings name no number."""
     spec, num_jobs = recipe.train, len(recipe.plan.jobs)
-    if spec.trainer == "peft":
+    if spec.method == "peft":
         return 1
     return num_jobs if spec.bank.adapters_at_once is None else min(num_jobs, spec.bank.adapters_at_once)
 

@@ -143,7 +143,7 @@ class TrainingCost:
         A bank lays its adapters out as rows of equal length, so `rank` is there the largest of a wave. The reference
         trainer keeps a fifth copy, the values before the latest update.
         """
-        if self.spec.trainer == "peft":
+        if self.spec.method == "peft":
             of_parameter = _VALUE_AND_GRADIENT_BYTES + _MOMENTS_BYTES["device"] + _GOOD_VALUES_BYTES
         else:
             of_parameter = _VALUE_AND_GRADIENT_BYTES + _MOMENTS_BYTES[self.spec.bank.optimizer_states]
@@ -184,7 +184,7 @@ class TrainingCost:
 
     def _logit_bytes(self, num_tokens: int) -> int:
         vocabulary = self.config.get_text_config().vocab_size
-        if self.spec.trainer == "peft":
+        if self.spec.method == "peft":
             return num_tokens * vocabulary * (_LOGIT_COPIES_BYTES + self.weight_bytes) // 2
         from hexapla.train.bank import head
 

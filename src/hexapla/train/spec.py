@@ -9,7 +9,6 @@ from pydantic import Field, field_validator, model_validator
 from hexapla.common.errors import nearest
 from hexapla.common.spec import Spec
 from hexapla.plan import SHARED, STRATEGIES
-from hexapla.train.full.spec import FullSpec
 
 
 class LoraSpec(Spec):
@@ -141,14 +140,10 @@ class TrainSpec(Spec):
         description="Which directions share an adapter: multilingual, group, separate, direction-aware (DAT); a list "
         "trains every strategy, equal adapters once.",
     )
-    method: Literal["lora", "full"] = Field(
+    method: Literal["lora", "peft", "full"] = Field(
         default="lora",
-        description="lora: adapters beside a frozen base; full: every parameter of one model for all directions.",
-    )
-    full: FullSpec = Field(default_factory=FullSpec, description="How a whole model is held (method: full).")
-    trainer: Literal["bank", "peft"] = Field(
-        default="bank",
-        description="bank: many adapters at once over one base; peft: one after another, the reference.",
+        description="lora: many adapters at once over one base (the bank); peft: one after another, the reference; "
+        "full: every parameter of one model for all directions.",
     )
     lora: LoraSpec = Field(default_factory=LoraSpec, description="Shape of the adapters.")
     optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec, description="Optimiser and learning rate.")
@@ -205,11 +200,11 @@ class TrainSpec(Spec):
         return value
 
     @model_validator(mode="after")
-    def _reference_is_plain(self) -> Self:
-        if self.trainer == "peft":
+    def _others_are_plain(self) -> Self:
+        if self.method != "lora":
             for field, unused in (("adapters", {}), ("development", None), ("quantization", "none")):
                 if getattr(self, field) != unused:
-                    raise ValueError(f"{field} needs trainer: bank")
+                    raise ValueError(f"{field} needs method: lora")
         return self
 
     @model_validator(mode="after")
@@ -219,9 +214,6 @@ class TrainSpec(Spec):
                 raise ValueError(f"method: full trains one model for all directions, so strategy must be {SHARED}")
             if "lr" not in self.optimizer.model_fields_set:
                 raise ValueError("optimizer.lr: the default is for adapters; method: full needs its own (LMT: 2e-5)")
-            for field, unused in (("adapters", {}), ("development", None), ("quantization", "none")):
-                if getattr(self, field) != unused:
-                    raise ValueError(f"{field} needs method: lora")
         return self
 
     @property
@@ -252,7 +244,6 @@ class TrainSpec(Spec):
             "strategy",
             "adapters",
             "bank",
-            "full",
             "micro_batch_tokens",
             "gradient_checkpointing",
             "checkpoint_every_s",

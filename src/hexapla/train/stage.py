@@ -41,7 +41,7 @@ def train_adapters(
     log: EventLog | None = None,
     device: torch.device | str | None = None,
 ) -> None:
-    """Train the adapters of all tasks that are not `finished`, with the trainer that `spec` names.
+    """Train the adapters of all tasks that are not `finished`, with the method that `spec` names.
 
     Args:
         deliver: called once for each adapter, as soon as it ends.
@@ -56,7 +56,7 @@ def train_adapters(
             no examples, a checkpoint in `work` is of another run, or memory does not suffice. What was delivered stays.
     """
     log = log if log is not None else EventLog(None)
-    if spec.trainer == "bank":
+    if spec.method == "lora":
         from hexapla.train.bank.trainer import train_bank
 
         train_bank(

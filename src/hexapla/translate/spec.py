@@ -45,8 +45,8 @@ class TranslateSpec(Spec):
     )
     pmp: Literal["none", "given", "self"] = Field(
         default="none",
-        description="Parallel multilingual prompting: the source alone; with its translation into an auxiliary language "
-        "as it is given beside the source; or with one that the pool makes first.",
+        description="Parallel multilingual prompting. The source alone; with its translation into an auxiliary "
+        "language as it is given beside the source; or with one that the pool makes first.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",

@@ -23,12 +23,12 @@ _ROUNDING = 2**-9  # relative distance of a number to the nearest one in bf16, a
 
 @pytest.fixture(scope="module")
 def runs(qwen3_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[float], LoraAdapter]]:
-    """Losses of the ten steps and the adapter, by precision and trainer."""
+    """Losses of the ten steps and the adapter, by precision and method."""
     folder = tmp_path_factory.mktemp("bf16")
     made = {}
-    for precision, trainer in (("bf16", "bank"), ("bf16", "peft"), ("fp32", "bank")):
-        spec = train_spec(precision=precision, trainer=trainer, lora=LoraSpec(rank=4, dropout=0.0), **_TEN_STEPS)
-        made[f"{precision} {trainer}"] = losses_and_adapter(qwen3_base, spec, folder / precision / trainer)
+    for precision, method in (("bf16", "lora"), ("bf16", "peft"), ("fp32", "lora")):
+        spec = train_spec(precision=precision, method=method, lora=LoraSpec(rank=4, dropout=0.0), **_TEN_STEPS)
+        made[f"{precision} {method}"] = losses_and_adapter(qwen3_base, spec, folder / precision / method)
     return made
 
 
@@ -47,17 +47,17 @@ def losses_and_adapter(base: Path, spec: TrainSpec, folder: Path) -> tuple[list[
 
 
 def test_losses_fall_as_the_references_do(runs: dict[str, tuple[list[float], LoraAdapter]]) -> None:
-    losses, expected = runs["bf16 bank"][0], runs["bf16 peft"][0]
+    losses, expected = runs["bf16 lora"][0], runs["bf16 peft"][0]
     assert len(losses) == 10
     assert losses[-1] < 0.9 * losses[0]
     assert losses == pytest.approx(expected, rel=_ROUNDING)
-    assert losses != pytest.approx(runs["fp32 bank"][0], rel=1e-6)  # it was bf16 indeed
+    assert losses != pytest.approx(runs["fp32 lora"][0], rel=1e-6)  # it was bf16 indeed
 
 
 def test_adapters_are_fp32_and_as_near_to_those_of_an_fp32_base_as_the_references(
     runs: dict[str, tuple[list[float], LoraAdapter]],
 ) -> None:
-    ours, theirs, exact = (runs[name][1] for name in ("bf16 bank", "bf16 peft", "fp32 bank"))
+    ours, theirs, exact = (runs[name][1] for name in ("bf16 lora", "bf16 peft", "fp32 lora"))
     for a, b in ours.factors.values():
         assert a.dtype == b.dtype == torch.float32
         assert not torch.equal(b, b.bfloat16().float())

@@ -48,7 +48,7 @@ class References:
         task = tasks(index + 1)[index]
         name = task.job.name
         if (architecture, name) not in self._made:
-            alone = settings(architecture, index + 1).of(name).model_copy(update={"trainer": "peft"})
+            alone = settings(architecture, index + 1).of(name).model_copy(update={"method": "peft"})
             made = train(base, alone, [task], self._folder / architecture / f"alone-{index}")
             self._made[architecture, name] = made[name]
         return self._made[architecture, name]

@@ -122,7 +122,7 @@ class BankedModel:
         return UserError(
             f"The bank cannot train on this architecture ({self._base.config.model_type}): {reason.splitlines()[0]}.",
             where="base",
-            hint="Set train.trainer: peft, which trains one adapter after another on any architecture.",
+            hint="Set train.method: peft, which trains one adapter after another on any architecture.",
         )
 
 
@@ -158,7 +158,7 @@ def find_groups(base: PreTrainedModel, shapes: Sequence[LinearShape]) -> list[La
         raise UserError(
             f"The layer {odd} is read {found.count(odd)} times in a pass; the bank trains layers that are read once.",
             where="train.lora.targets",
-            hint="Name other layers, or set train.trainer: peft.",
+            hint="Name other layers, or set train.method: peft.",
         )
     return [
         LayerGroup(tuple(paths), widths[paths[0]].d_in, tuple(widths[path].d_out for path in paths))

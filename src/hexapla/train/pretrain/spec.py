@@ -8,7 +8,6 @@ from pydantic import Field
 
 from hexapla.common.spec import Spec
 from hexapla.data.mixing import MixSpec
-from hexapla.train.full.spec import FullSpec
 from hexapla.train.spec import LoraSpec, OptimizerSpec
 
 
@@ -48,4 +47,14 @@ class PretrainSpec(Spec):
     optimizer: PretrainOptimizerSpec = Field(
         default_factory=PretrainOptimizerSpec, description="Optimiser and learning rate."
     )
-    full: FullSpec = Field(default_factory=FullSpec, description="How the whole model is held and saved.")
+    micro_batch_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tokens that go through the model at once on a device, at least one sequence; null: as suits it.",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="Arithmetic; weights and moments are fp32. auto: bf16 on a GPU that has it, else fp32.",
+    )
+    gradient_checkpointing: bool = Field(default=False, description="Recompute layers in the backward pass.")
+    checkpoint_every_s: float = Field(default=900.0, ge=0, description="Seconds between checkpoints. Ours.")

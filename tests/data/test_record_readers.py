@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hexapla.common.errors import UserError
+from hexapla.data.rows import Row
 from tests.data.material import harvest, reader, reasons, texts
 
 PAIR = [{"en": "Hello.", "de": "Hallo."}]
@@ -153,6 +154,46 @@ def test_json_own_ids_must_differ(tmp_path: Path) -> None:
     rows, asides = harvest("en de", reader="jsonl", path=path)
     assert [row.id for row in rows] == ["x:a:1"]
     assert reasons(asides) == [(2, "duplicate-id", None, False)]
+
+
+def test_what_is_synthetic_stays_marked_for_ever(tmp_path: Path) -> None:
+    row = Row(
+        "web:7", {**PAIR[0], "fr": "Salut."}, "web", "doc", {"de": "tiny@0123 from en", "fr": "tiny@0123 from en"}
+    )
+    [kept], _ = harvest("en de", reader="jsonl", path=write(tmp_path / "web.jsonl", json.dumps(row.to_record())))
+    # under its own name a corpus keeps its ids
+    assert kept == Row("web:7", PAIR[0], "web", "doc", {"de": "tiny@0123 from en"})
+    path = write(tmp_path / "again.jsonl", json.dumps(kept.to_record()))
+    [again], _ = harvest("en de", reader="jsonl", path=path)
+    assert again == Row("again:web:7", PAIR[0], "again", "doc", {"de": "tiny@0123 from en"})
+    # an id of somebody else's that only looks like it
+    path = write(tmp_path / "again.jsonl", json.dumps({"id": "again:1", "texts": PAIR[0]}))
+    assert [row.id for row in harvest("en de", reader="jsonl", path=path)[0]] == ["again:again:1"]
+
+
+def test_provenance_in_other_forms(tmp_path: Path) -> None:
+    def record(**more: object) -> str:
+        return json.dumps({"texts": {"en": "Hello.", "deu": "Hallo."}, **more})
+
+    lines = [
+        record(synthetic=None),
+        record(synthetic={"en": None, "deu": "x", "fr": "y"}),
+        record(synthetic={"de": ""}),
+        record(synthetic=True),
+        record(synthetic={"de": 1}),
+        record(synthetic={"de": "\ud83d"}),
+    ]
+    rows, asides = harvest("en de", reader="jsonl", path=write(tmp_path / "x.jsonl", "\n".join(lines)))
+    assert [dict(row.synthetic) for row in rows] == [{}, {"de": "x"}, {"de": ""}]
+    assert reasons(asides) == [
+        (4, "not-a-record", None, False),
+        (5, "not-a-record", None, False),
+        (6, "invalid-utf8", None, False),
+    ]
+    # a text that is set aside takes its mark with it
+    line = json.dumps({"texts": {**PAIR[0], "fr": ""}, "synthetic": {"fr": "x"}})
+    [row], _ = harvest("en de fr", reader="jsonl", path=write(tmp_path / "y.jsonl", line))
+    assert row.synthetic == {}
 
 
 def test_json_broken_array_and_invalid_bytes(tmp_path: Path) -> None:

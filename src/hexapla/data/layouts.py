@@ -1,13 +1,15 @@
 """The shapes in which JSON records hold sentences in several languages.
 
 Known shapes: plain `{"en": …, "de": …}`; `{"translation": {"en": …, "de": …}}` (Hugging Face `Translation`, X-ALMA);
-`{"translation": {"language": […], "translation": […]}}`, also at the top (`TranslationVariableLanguages`); and the rows
-that Hexapla itself writes (`{"id": …, "texts": {…}}`).
+`{"translation": {"language": […], "translation": […]}}`, also at the top (`TranslationVariableLanguages`);
+`{"text": …, "language": "de"}` (monolingual corpora); and the rows that Hexapla itself writes
+(`{"id": …, "corpus": …, "texts": {…}, "synthetic": {…}}`), whose synthetic texts stay marked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hexapla.data.codes import find_code
@@ -20,10 +22,13 @@ class Layout:
     Args:
         wanted: canonical codes to take.
         spellings: canonical code → key in the records, where the recipe says it.
+        corpus: name of the corpus; ids of our rows that begin with it are given without, as rows get it anew.
     """
 
-    def __init__(self, wanted: tuple[str, ...], spellings: Mapping[str, str | int] | None = None) -> None:
-        self._wanted = set(wanted)
+    def __init__(
+        self, wanted: tuple[str, ...], spellings: Mapping[str, str | int] | None = None, corpus: str | None = None
+    ) -> None:
+        self._wanted, self._corpus = set(wanted), corpus
         self._codes: dict[str, str | None] = {str(key): code for code, key in (spellings or {}).items()}
         self._named = set(self._codes.values())
 
@@ -33,14 +38,9 @@ class Layout:
             return Record(line, {}, flaw=Flaw(Reason.NOT_A_RECORD, str(value)))
         own = value.get("texts")
         if isinstance(own, Mapping):
-            identity = value.get("id")
-            document = value.get("document")
-            return self._collect(
-                list(own.items()),
-                line,
-                identity if isinstance(identity, str) else None,
-                document if isinstance(document, str) else None,
-            )
+            return self._own_row(value, own, line)
+        if isinstance(value.get("language"), str) and "text" in value and self._codes.get("text") is None:
+            return self._collect([(value["language"], value["text"])], line)
         inner = value.get("translation", value)
         if isinstance(inner, list):
             inner = value
@@ -53,9 +53,24 @@ class Layout:
             return self._collect(list(zip(names, texts, strict=True)), line)
         return self._collect(list(inner.items()), line)
 
-    def _collect(
-        self, pairs: list[tuple[Any, Any]], line: int, identity: str | None = None, document: str | None = None
-    ) -> Record:
+    def _own_row(self, value: Mapping[str, Any], texts: Mapping[str, Any], line: int) -> Record:
+        """The record of a row of ours, with all that it is besides its texts."""
+        makers = value.get("synthetic") or {}
+        if not isinstance(makers, Mapping) or not all(isinstance(maker, str | None) for maker in makers.values()):
+            return Record(line, {}, flaw=Flaw(Reason.NOT_A_RECORD, str(value)))
+        identity, document = value.get("id"), value.get("document")
+        if isinstance(identity, str) and self._corpus is not None and value.get("corpus") == self._corpus:
+            identity = identity.removeprefix(f"{self._corpus}:")
+        return replace(
+            self._collect(list(texts.items()), line),
+            id=identity if isinstance(identity, str) else None,
+            document=document if isinstance(document, str) else None,
+            synthetic={
+                code: maker for name, maker in makers.items() if maker is not None and (code := self._code(name))
+            },
+        )
+
+    def _collect(self, pairs: list[tuple[Any, Any]], line: int) -> Record:
         texts: dict[str, str | Flaw] = {}
         alternatives: list[tuple[str, str]] = []
         for name, text in pairs:
@@ -68,7 +83,7 @@ class Layout:
                 texts[code] = Flaw(Reason.EMPTY)
             else:
                 texts[code] = text if isinstance(text, str) else Flaw(Reason.NOT_TEXT, str(text))
-        return Record(line, texts, identity, document, alternatives=tuple(alternatives))
+        return Record(line, texts, alternatives=tuple(alternatives))
 
     def _code(self, name: Any) -> str | None:
         """The language of a key: by the recipe, else by the registry unless the recipe has another key for it."""

@@ -1,11 +1,13 @@
-"""Settings of mixing sources of text."""
+"""Settings of mixing sources of text, and the shares that they come to; `hexapla.data.mixer` mixes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from hexapla.common.errors import UserError, nearest
 from hexapla.common.spec import Spec
 
 
@@ -36,3 +38,49 @@ class MixSpec(Spec):
             if not any(self.weights.values()):
                 raise ValueError("weights: at least one must be above 0")
         return self
+
+
+def check_mix_names(spec: MixSpec, names: Iterable[str], where: str = "mix.weights") -> None:
+    """Refuse weights that do not name the sources.
+
+    Raises:
+        UserError: a weight's name is no source, or a source has no weight.
+    """
+    if spec.weights is None:
+        return
+    known = list(names)
+    for name in spec.weights:
+        if name not in known:
+            raise UserError(f"There is no source {name!r} to mix.", where=where, hint=nearest(name, known))
+    if missing := [name for name in known if name not in spec.weights]:
+        raise UserError(
+            f"No weight is given for {', '.join(missing)}.", where=where, hint="Give weight 0 to leave a source out."
+        )
+
+
+def mix_shares(spec: MixSpec, sizes: Mapping[str, int], where: str = "mix") -> dict[str, float]:
+    """The share of every source; they add up to 1, and what is left out has 0.
+
+    Args:
+        sizes: source → rows or tokens of one pass, as `spec.unit` says.
+
+    Raises:
+        UserError: as `check_mix_names`, or a source with a weight is empty, or all are.
+    """
+    check_mix_names(spec, sizes, f"{where}.weights")
+    if spec.weights is not None:
+        if empty := [name for name, weight in spec.weights.items() if weight and not sizes[name]]:
+            raise UserError(
+                f"The source {empty[0]!r} is to be mixed in, but holds nothing.",
+                where=f"{where}.weights.{empty[0]}",
+                hint="Give it text, or weight 0.",
+            )
+        weights = {name: spec.weights[name] for name in sizes}
+    else:
+        largest = max(sizes.values(), default=0)
+        if not largest:
+            raise UserError("No source holds anything to mix.", where=where)
+        power = 1 / (spec.temperature or 1.0)
+        weights = {name: (size / largest) ** power if size else 0.0 for name, size in sizes.items()}
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}

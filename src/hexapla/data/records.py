@@ -52,6 +52,7 @@ class Record:
         id: the corpus's own name of the record; None: the position names it.
         flaw: the whole record is unusable.
         alternatives: further texts for a language that has one already; they are counted and left out.
+        synthetic: language code → what translated that text, where the corpus says so.
     """
 
     line: int
@@ -60,6 +61,7 @@ class Record:
     document: str | None = None
     flaw: Flaw | None = None
     alternatives: tuple[tuple[str, str], ...] = field(default=())
+    synthetic: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,39 +1,58 @@
-"""The corpus stage: reads every corpus, splits, checks for test sentences in training, writes rows and a summary."""
+"""The corpus stage: reads every corpus, splits, checks for test sentences in training, cleans, and writes rows.
+
+Order: faulty records are set aside; rows of an automatic split are held out; what is left is checked against the tests;
+then it is cleaned. So held-out rows do not depend on the filters (variants of a recipe are measured on the same ones)
+and are never cleaned away; the summary says how many of them the filters would take texts out of. And a row that is
+dropped for a test sentence cannot have taken away its duplicate before.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from hexapla.common import artifacts
-from hexapla.common.errors import CorruptArtifactError, UserError
-from hexapla.data.cleaning import rows_of
+from hexapla.common.errors import UserError
+from hexapla.data.cleaning import MIN_LANGUAGES, rows_of
 from hexapla.data.contamination import TestIndex, refuse
+from hexapla.data.curation import Curation, clean_versions
+from hexapla.data.filters.engine import Item
+from hexapla.data.funnel import num_texts
 from hexapla.data.parallel import count_lines
 from hexapla.data.readers.base import Reader
 from hexapla.data.records import Reason, SetAside
 from hexapla.data.rows import Row
 from hexapla.data.spec import HELD_OUT, HELD_OUT_DEV, DataSpec
 from hexapla.data.splits import HeldOut, hold_out
+from hexapla.data.storage import (
+    BILINGUAL_FILE,
+    DEV_FILE,
+    MONOLINGUAL_FILE,
+    SUMMARY_FILE,
+    TEST_FOLDER,
+    TRAIN_FILE,
+    Corpus,
+    FolderSink,
+    NoSink,
+    load_corpus,
+    stream_rows,
+)
 from hexapla.languages import Direction
 
-TRAIN_FILE, DEV_FILE, TEST_FOLDER = "train.jsonl", "dev.jsonl", "test"
-SET_ASIDE_FILE, SUMMARY_FILE = "set-aside.jsonl", "summary.json"
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """A built corpus. `summary` holds counts, reasons, the contamination report and the source files' digests."""
-
-    train: list[Row]
-    dev: list[Row]
-    tests: dict[str, list[Row]]
-    summary: dict[str, Any]
+__all__ = [
+    "Corpus",
+    "build_corpus",
+    "check_corpus",
+    "clean_versions",
+    "input_digests",
+    "load_corpus",
+    "read_corpus_rows",
+    "read_training_rows",
+    "stream_rows",
+]
 
 
 def build_corpus(
@@ -42,46 +61,43 @@ def build_corpus(
     folder: Path,
     *,
     seed: int,
+    hubs: tuple[str, ...] = (),
     directions: Iterable[Direction] | None = None,
 ) -> None:
-    """Write train.jsonl, dev.jsonl, test/NAME.jsonl, set-aside.jsonl and summary.json into an existing folder.
+    """Write the files of `storage`, summary.json last, into an existing folder.
 
-    Training rows are streamed; test and development rows are held in memory. The folder becomes visible as a whole only
-    through its caller (`artifacts.new_artifact`).
+    Rows for training and pre-training are streamed; test and development rows are held in memory. The folder becomes
+    visible as a whole only through its caller (`artifacts.new_artifact`).
 
     Args:
         languages: canonical codes; rows keep only these and need at least two of them.
+        hubs: filters of pairs judge every hub with every other language; of a row without one its first language.
         directions: those that matter for `directions_without_test` in the summary; None: all between the languages.
 
     Raises:
-        UserError: a corpus cannot be used or is empty, a language has no training row, or test sentences occur in
-            training.
+        UserError: a corpus cannot be used or is empty, before the filters or behind them; a language has no training
+            row; test sentences occur in training; a filter cannot work here; the disk is full.
     """
-    with _FolderSink(folder) as sink:
-        summary = _process(spec, languages, seed, directions, sink)
-    artifacts.write_json(folder / SUMMARY_FILE, summary)
+    rejects = spec.clean is not None and spec.clean.rejects
+    with artifacts.explain_os_errors(folder):
+        with FolderSink(folder, rejects=rejects) as sink:
+            summary = _Stage(spec, languages, hubs, seed, sink, folder).summary(directions)
+        artifacts.write_json(folder / SUMMARY_FILE, summary)
 
 
 def check_corpus(
-    spec: DataSpec, languages: tuple[str, ...], *, seed: int = 0, directions: Iterable[Direction] | None = None
+    spec: DataSpec,
+    languages: tuple[str, ...],
+    *,
+    seed: int = 0,
+    hubs: tuple[str, ...] = (),
+    directions: Iterable[Direction] | None = None,
 ) -> dict[str, Any]:
-    """Everything that `build_corpus` does and refuses, but nothing is written; returns the summary."""
-    return _process(spec, languages, seed, directions, _NoSink())
+    """Everything that `build_corpus` does and refuses, but no corpus is written; returns the summary.
 
-
-def load_corpus(folder: Path) -> Corpus:
-    """Read what `build_corpus` wrote.
-
-    Raises:
-        CorruptArtifactError: a file is missing or damaged.
+    Filters that compare rows with each other need room for temporary files.
     """
-    summary = artifacts.read_json(folder / SUMMARY_FILE)
-    return Corpus(
-        _read_rows(folder / TRAIN_FILE),
-        _read_rows(folder / DEV_FILE),
-        {name: _read_rows(folder / TEST_FOLDER / f"{name}.jsonl") for name in summary["test"]},
-        summary,
-    )
+    return _Stage(spec, languages, hubs, seed, NoSink(), None).summary(directions)
 
 
 def read_corpus_rows(reader: Reader, languages: tuple[str, ...]) -> list[Row]:
@@ -94,7 +110,7 @@ def read_corpus_rows(reader: Reader, languages: tuple[str, ...]) -> list[Row]:
 
 
 def read_training_rows(spec: DataSpec, languages: tuple[str, ...], *, seed: int) -> list[Row]:
-    """The training rows before the check against the tests: what planning counts.
+    """The training rows before the check against the tests and before cleaning: what planning counts.
 
     Raises:
         UserError: as `read_corpus_rows`.
@@ -115,60 +131,26 @@ def input_digests(spec: DataSpec, languages: tuple[str, ...]) -> dict[str, str]:
     return digests | {str(path): artifacts.digest_file(path) for path in _files(spec, languages)}
 
 
-class _NoSink:
-    """Takes rows and forgets them."""
-
-    def row(self, file: str, row: Row) -> None:
-        """Forget a row."""
-
-    def aside(self, aside: SetAside) -> None:
-        """Forget what was set aside."""
-
-
-class _FolderSink(_NoSink):
-    """Writes rows and set-asides as they come; train.jsonl, dev.jsonl and set-aside.jsonl exist even when empty."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._open = contextlib.ExitStack()
-        self._files: dict[str, TextIO] = {}
-
-    def __enter__(self) -> _FolderSink:
-        (self._folder / TEST_FOLDER).mkdir(parents=True, exist_ok=True)
-        for name in (TRAIN_FILE, DEV_FILE, SET_ASIDE_FILE):
-            self._file(name)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._open.close()
-
-    def row(self, file: str, row: Row) -> None:
-        """Append a row."""
-        self._file(file).write(json.dumps(row.to_record(), ensure_ascii=False) + "\n")
-
-    def aside(self, aside: SetAside) -> None:
-        """Append to set-aside.jsonl."""
-        self._file(SET_ASIDE_FILE).write(json.dumps(aside.to_record(), ensure_ascii=False) + "\n")
-
-    def _file(self, name: str) -> TextIO:
-        if name not in self._files:
-            path = self._folder / name
-            self._files[name] = self._open.enter_context(path.open("w", encoding="utf-8", newline="\n"))
-        return self._files[name]
-
-
 @dataclass
 class _Tally:
     """Counts of one corpus in one section."""
 
-    rows: int = 0
-    texts: Counter[str] = field(default_factory=Counter)
+    shapes: Counter[tuple[str, ...]] = field(default_factory=Counter)
     rows_set_aside: Counter[str] = field(default_factory=Counter)
     texts_set_aside: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return self.shapes.total()
+
+    @property
+    def texts(self) -> Counter[str]:
+        """How many texts there are of each language."""
+        return num_texts(self.shapes)
+
     def add_row(self, row: Row) -> None:
-        self.rows += 1
-        self.texts.update(row.texts.keys())
+        self.shapes[tuple(row.texts)] += 1
 
     def add_aside(self, aside: SetAside) -> None:
         (self.texts_set_aside if aside.row_kept else self.rows_set_aside)[aside.reason.value] += 1
@@ -182,34 +164,128 @@ class _Tally:
         }
 
 
-def _process(
-    spec: DataSpec, languages: tuple[str, ...], seed: int, directions: Iterable[Direction] | None, sink: _NoSink
-) -> dict[str, Any]:
-    files = _files(spec, languages)
-    held_out = hold_out(spec, languages, seed=seed)
-    tests, test_tallies = _read_tests(spec, languages, held_out, sink)
-    guarded = tests | ({HELD_OUT_DEV: held_out.dev} if held_out.dev else {})
-    index = TestIndex(spec.contamination, guarded)
-    dropping = _dropping(spec, guarded)
-    dev = _pass_through(spec.dev, DEV_FILE, languages, index, dropping, frozenset(), sink)
-    if held_out.dev:
-        dev = {HELD_OUT_DEV: _held_out_dev(held_out.dev, index, dropping, sink)}
-    train = _pass_through(spec.train, TRAIN_FILE, languages, index, dropping, held_out.ids, sink)
-    report = index.report()
-    refuse(report, [name for name in guarded if name not in dropping and name not in spec.contamination.allow])
-    _require_languages(train, languages)
-    return {
-        "languages": list(languages),
-        "train": {name: tally.to_record() for name, tally in train.items()},
-        "dev": {name: tally.to_record() for name, tally in dev.items()},
-        "test": {name: tally.to_record() for name, tally in test_tallies.items()},
-        "directions_without_test": _untested(tests, languages, directions),
-        "contamination": {"settings": spec.contamination.resolved(), "found": report},
-        "files": {
-            str(path): {"sha256": artifacts.digest_file(path), "lines": count_lines(path), "bytes": path.stat().st_size}
-            for path in files
-        },
-    }
+class _Stage:
+    """One pass over all corpora."""
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        languages: tuple[str, ...],
+        hubs: tuple[str, ...],
+        seed: int,
+        sink: NoSink,
+        folder: Path | None,
+    ) -> None:
+        self._spec, self._languages, self._sink = spec, languages, sink
+        clean_versions(spec.clean)  # refuses what cannot work here
+        self._curation = Curation(spec.clean, hubs, sink, folder)
+        self._paths = _files(spec, languages)
+        self._held_out = hold_out(spec, languages, seed=seed)
+
+    def summary(self, directions: Iterable[Direction] | None) -> dict[str, Any]:
+        """Process everything."""
+        spec, held_out = self._spec, self._held_out
+        tests, test_tallies = _read_tests(spec, self._languages, held_out, self._sink)
+        guarded = tests | ({HELD_OUT_DEV: held_out.dev} if held_out.dev else {})
+        index = TestIndex(spec.contamination, guarded)
+        dropping = _dropping(spec, guarded)
+        if held_out.dev:
+            dev = {HELD_OUT_DEV: _held_out_dev(held_out.dev, index, dropping, self._sink)}
+        else:
+            dev = self._copy(spec.dev, DEV_FILE, index, dropping)
+        tallies = self._cleaned(index, dropping)
+        report = index.report()
+        refuse(report, [name for name in guarded if name not in dropping and name not in spec.contamination.allow])
+        for section, of_section in tallies.items():
+            if of_section and not any(tally.rows for tally in of_section.values()):
+                raise self._curation.emptiness(section)
+        self._require_languages(tallies["train"])
+        found: dict[str, dict[str, _Tally]] = {
+            "train": tallies["train"],
+            "dev": dev,
+            "test": test_tallies,
+            "monolingual": tallies["monolingual"],
+            "bilingual": tallies["bilingual"],
+        }
+        return {
+            "languages": list(self._languages),
+            **{
+                section: {name: tally.to_record() for name, tally in of_section.items()}
+                for section, of_section in found.items()
+            },
+            "held_out": dict(Counter(row.corpus for row in (*held_out.dev, *held_out.test))),
+            **self._curation.to_record([*held_out.test, *held_out.dev]),
+            "directions_without_test": _untested(tests, self._languages, directions),
+            "contamination": {"settings": spec.contamination.resolved(), "found": report},
+            "files": {
+                str(path): {
+                    "sha256": artifacts.digest_file(path),
+                    "lines": count_lines(path),
+                    "bytes": path.stat().st_size,
+                }
+                for path in self._paths
+            },
+        }
+
+    def _cleaned(self, index: TestIndex, dropping: frozenset[str]) -> dict[str, dict[str, _Tally]]:
+        """Stream the sections for training through the check and the filters into their files."""
+        tallies: dict[str, dict[str, _Tally]] = {}
+        with self._curation as curation:
+            for section, (readers, file) in {
+                "train": (self._spec.train, TRAIN_FILE),
+                "monolingual": (self._spec.monolingual, MONOLINGUAL_FILE),
+                "bilingual": (self._spec.bilingual, BILINGUAL_FILE),
+            }.items():
+                pairs = section != "monolingual"
+                of_section = tallies[section] = {reader.corpus: _Tally() for reader in readers}
+                rows = self._checked(readers, of_section, index, dropping, MIN_LANGUAGES if pairs else 1)
+                for _, row in curation.clean(section, rows, pairs=pairs):
+                    self._sink.row(file, row)
+                    of_section[row.corpus].add_row(row)
+        return tallies
+
+    def _copy(
+        self, readers: tuple[Reader, ...], file: str, index: TestIndex, dropping: frozenset[str]
+    ) -> dict[str, _Tally]:
+        tallies = {reader.corpus: _Tally() for reader in readers}
+        for _, row in self._checked(readers, tallies, index, dropping, MIN_LANGUAGES):
+            self._sink.row(file, row)
+            tallies[row.corpus].add_row(row)
+        return tallies
+
+    def _checked(
+        self,
+        readers: tuple[Reader, ...],
+        tallies: dict[str, _Tally],
+        index: TestIndex,
+        dropping: frozenset[str],
+        min_languages: int,
+    ) -> Iterator[Item]:
+        """Rows but for held-out ones, each checked against the tests and left out where that is asked for."""
+        held_out = self._held_out.ids
+        for reader in readers:
+            for line, found in rows_of(reader, self._languages, min_languages=min_languages):
+                item = found
+                if isinstance(item, Row):
+                    if item.id in held_out:
+                        continue
+                    if index.check(item) & dropping:
+                        item = SetAside(reader.corpus, line, Reason.IN_TEST, text=next(iter(item.texts.values())))
+                if isinstance(item, SetAside):
+                    self._sink.aside(item)
+                    tallies[reader.corpus].add_aside(item)
+                else:
+                    yield line, item
+
+    def _require_languages(self, train: dict[str, _Tally]) -> None:
+        trained = {code for tally in train.values() for code in tally.texts}
+        if absent := [code for code in self._languages if code not in trained]:
+            self._curation.require_languages(absent)
+            raise UserError(
+                f"No training corpus has a row in: {', '.join(absent)}.",
+                where="data.train",
+                hint="Add a corpus with these languages, or take them out of languages.",
+            )
 
 
 def _files(spec: DataSpec, languages: tuple[str, ...]) -> list[Path]:
@@ -226,7 +302,7 @@ def _dropping(spec: DataSpec, guarded: dict[str, list[Row]]) -> frozenset[str]:
 
 
 def _read_tests(
-    spec: DataSpec, languages: tuple[str, ...], held_out: HeldOut, sink: _NoSink
+    spec: DataSpec, languages: tuple[str, ...], held_out: HeldOut, sink: NoSink
 ) -> tuple[dict[str, list[Row]], dict[str, _Tally]]:
     tests: dict[str, list[Row]] = {}
     tallies: dict[str, _Tally] = {}
@@ -247,36 +323,7 @@ def _read_tests(
     return tests, tallies
 
 
-def _pass_through(
-    readers: tuple[Reader, ...],
-    file: str,
-    languages: tuple[str, ...],
-    index: TestIndex,
-    dropping: frozenset[str],
-    held_out: frozenset[str],
-    sink: _NoSink,
-) -> dict[str, _Tally]:
-    """Stream corpora into a file, each row checked against the tests and left out where that is asked for."""
-    tallies: dict[str, _Tally] = {}
-    for reader in readers:
-        tally = tallies[reader.corpus] = _Tally()
-        for line, found in rows_of(reader, languages):
-            item = found
-            if isinstance(item, Row):
-                if item.id in held_out:
-                    continue
-                if index.check(item) & dropping:
-                    item = SetAside(reader.corpus, line, Reason.IN_TEST, text=next(iter(item.texts.values())))
-            if isinstance(item, SetAside):
-                sink.aside(item)
-                tally.add_aside(item)
-            else:
-                sink.row(file, item)
-                tally.add_row(item)
-    return tallies
-
-
-def _held_out_dev(rows: list[Row], index: TestIndex, dropping: frozenset[str], sink: _NoSink) -> _Tally:
+def _held_out_dev(rows: list[Row], index: TestIndex, dropping: frozenset[str], sink: NoSink) -> _Tally:
     """Write the development rows of an automatic split; those that share a sentence with a test row are left out."""
     tally = _Tally()
     for number, row in enumerate(rows, 1):
@@ -290,18 +337,6 @@ def _held_out_dev(rows: list[Row], index: TestIndex, dropping: frozenset[str], s
     return tally
 
 
-def _require_languages(train: dict[str, _Tally], languages: tuple[str, ...]) -> None:
-    trained = {code for tally in train.values() for code in tally.texts}
-    if not trained:
-        raise UserError("No training row is left after test sentences were taken out.", where="data.train")
-    if absent := [code for code in languages if code not in trained]:
-        raise UserError(
-            f"No training corpus has a row in: {', '.join(absent)}.",
-            where="data.train",
-            hint="Add a corpus with these languages, or take them out of languages.",
-        )
-
-
 def _untested(
     tests: dict[str, list[Row]], languages: tuple[str, ...], directions: Iterable[Direction] | None
 ) -> list[str]:
@@ -310,18 +345,3 @@ def _untested(
         pairs = [Direction(a, b) for a in languages for b in languages if a != b]
     kinds = {frozenset(row.texts) for rows in tests.values() for row in rows}
     return [str(pair) for pair in pairs if not any({pair.source, pair.target} <= kind for kind in kinds)]
-
-
-def _read_rows(path: Path) -> list[Row]:
-    return list(_stream_rows(path))
-
-
-def _stream_rows(path: Path) -> Iterator[Row]:
-    try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for line in file:
-                yield Row.from_record(json.loads(line))
-    except FileNotFoundError as error:
-        raise CorruptArtifactError("This file does not exist.", where=str(path)) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptArtifactError(f"This is not a file of rows ({error}).", where=str(path)) from error

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from hexapla.common.artifacts import digest_of, explain_os_errors, read_json, write_json
 from hexapla.common.errors import UserError
+from hexapla.prompts import Auxiliary
 
 _LOG_FILE = "hypotheses.jsonl"
 _IDENTITY_FILE = "identity.json"
@@ -37,7 +38,7 @@ class Hypothesis(NamedTuple):
 
 
 class SegmentKey(NamedTuple):
-    """What a translation belongs to; a changed source is another segment."""
+    """What a translation belongs to; a changed source is another segment, and so is a changed auxiliary sentence."""
 
     test: str
     direction: str
@@ -98,9 +99,9 @@ class HypothesisLog:
         return True
 
 
-def source_digest(source: str) -> str:
-    """A short digest of a source sentence."""
-    return digest_of(source)[:16]
+def source_digest(source: str, auxiliary: Auxiliary | None = None) -> str:
+    """A short digest of a source sentence and of what the prompt shows beside it."""
+    return digest_of(source if auxiliary is None else [source, *auxiliary])[:16]
 
 
 def _require_identity(path: Path, identity: Mapping[str, Any]) -> None:

@@ -24,8 +24,11 @@ from hexapla.evaluate.significance import interval
 from hexapla.evaluate.spec import EvaluateSpec
 from hexapla.languages import Direction
 from hexapla.plan import Layout
+from hexapla.prompts import Auxiliary
 
-Translate = Callable[[list[tuple[str, Direction]]], Iterator[tuple[int, TranslationLike]]]
+Wanted = tuple[str, Direction] | tuple[str, Direction, Auxiliary]
+"""A source, its direction and, where the prompt shows one, its translation into an auxiliary language."""
+Translate = Callable[[list[Wanted]], Iterator[tuple[int, TranslationLike]]]
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class _Segment:
     row: str
     source: str
     reference: str
+    auxiliary: Auxiliary | None
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class _Task:
     segments: tuple[_Segment, ...]
 
     def key(self, segment: _Segment) -> SegmentKey:
-        return SegmentKey(self.test, str(self.direction), segment.row, source_digest(segment.source))
+        return SegmentKey(self.test, str(self.direction), segment.row, source_digest(segment.source, segment.auxiliary))
 
 
 def require_metrics(spec: EvaluateSpec, layout: Layout) -> None:
@@ -90,18 +94,21 @@ def evaluate_pool(
     translations: Path,
     identity: Mapping[str, Any],
     seed: int,
+    auxiliaries: Mapping[Direction, str] | None = None,
 ) -> ScoreTable:
     """Translate and score; the scores are written into `folder`, `scores.json` last.
 
     Args:
         layout: its directions are measured, or those of them that `spec` names.
-        translate: gets all requests (text, direction) in one call, so that it can batch directions side by side;
-            gives (position, translation) in any order.
+        translate: gets all requests in one call, so that it can batch directions side by side; gives (position,
+            translation) in any order.
         translations: the folder where translations are appended as they come. It stays: another attempt, other
             metrics, a larger limit or another test set translate only what is not in it.
         identity: JSON data, everything that a translation depends on besides its source and direction. Its entry
             `translate`, the decoder settings, becomes part of every signature.
         seed: chooses the rows when `spec.limit` is set.
+        auxiliaries: direction → language whose text of the row is given to the translator beside the source, where the
+            row has it (`translate.pmp: given`); None: nothing is given.
 
     Raises:
         UserError: no direction has test rows; a metric cannot be computed; `translations` belongs to another
@@ -110,7 +117,7 @@ def evaluate_pool(
     wanted = [direction for direction in spec.directions or layout.directions if direction in layout.directions]
     require_metrics(spec.model_copy(update={"directions": tuple(wanted)}), layout)
     tasks = [
-        _Task(test, direction, _segments(test, rows, direction, spec.limit, seed))
+        _Task(test, direction, _segments(test, rows, direction, (auxiliaries or {}).get(direction), spec.limit, seed))
         for test, rows in tests.items()
         for direction in wanted
     ]
@@ -131,25 +138,34 @@ def evaluate_pool(
 
 
 def _segments(
-    test: str, rows: Sequence[Row], direction: Direction, limit: int | None, seed: int
+    test: str, rows: Sequence[Row], direction: Direction, auxiliary: str | None, limit: int | None, seed: int
 ) -> tuple[_Segment, ...]:
     """The rows with both sides, in their order; with a limit the same rows in all directions, as far as possible."""
     usable = [row for row in rows if direction.source in row.texts and direction.target in row.texts]
     if limit is not None:
         chosen = stable_order(seed, [row.id for row in usable], "evaluate", test)[:limit]
         usable = [usable[position] for position in sorted(chosen)]
-    return tuple(_Segment(row.id, row.texts[direction.source], row.texts[direction.target]) for row in usable)
+    return tuple(
+        _Segment(
+            row.id,
+            row.texts[direction.source],
+            row.texts[direction.target],
+            Auxiliary(auxiliary, row.texts[auxiliary]) if auxiliary is not None and auxiliary in row.texts else None,
+        )
+        for row in usable
+    )
 
 
 def _translate_missing(tasks: Sequence[_Task], translate: Translate, log: HypothesisLog, pool_name: str) -> None:
     """Translate in one call all that the log does not know yet."""
     keys: list[SegmentKey] = []
-    requests: list[tuple[str, Direction]] = []
+    requests: list[Wanted] = []
     for task in tasks:
         for segment in task.segments:
             if task.key(segment) not in log.known:
                 keys.append(task.key(segment))
-                requests.append((segment.source, task.direction))
+                request = (segment.source, task.direction)
+                requests.append(request if segment.auxiliary is None else (*request, segment.auxiliary))
     if not requests:
         return
     total = sum(len(task.segments) for task in tasks)
@@ -181,6 +197,7 @@ def _score(
             "hypothesis": hypothesis.text,
             "reference": segment.reference,
             "finish": hypothesis.finish,
+            **({} if segment.auxiliary is None else {"auxiliary": list(segment.auxiliary)}),
             "statistics": {},
             "scores": {},
             "notes": {},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -79,26 +81,56 @@ class Identifier(ABC):
         self._known.update(zip(new, found, strict=True))
         return [self._known[text] for text in texts]
 
+    def guess(self, texts: Sequence[str]) -> list[Identified | None]:
+        """The likeliest language of each text however unsure it is; None of texts with no or few letters.
+
+        For corpora, whose texts come once: unlike `identify` it remembers nothing.
+        """
+        stripped = [_without_items(text) for text in texts]
+        legible = [position for position, text in enumerate(stripped) if _has_letters(text)]
+        found: list[Identified | None] = [None] * len(texts)
+        for position, guess in zip(legible, self._guess([stripped[at] for at in legible]), strict=True):
+            found[position] = guess
+        return found
+
+    def _guess(self, texts: Sequence[str]) -> list[Identified | None]:
+        """As `guess`, of single lines with letters."""
+        return [self._sum_up(ranking) for ranking in self.rank(texts)]
+
     @cached_property
     def _languages(self) -> frozenset[str]:
         return frozenset(map(language_of, self.labels())) - {_NO_LANGUAGE}
 
     def _judge(self, ranking: Sequence[tuple[str, float]]) -> Identified | None:
+        found = self._sum_up(ranking)
+        return found if found is not None and found.confidence >= self.confidence else None
+
+    def _sum_up(self, ranking: Sequence[tuple[str, float]]) -> Identified | None:
         """The best label, as sure as it and its relatives are together: da 0.5, nb 0.4 is surely not German."""
         if not ranking:
             return None
         best = language_of(ranking[0][0])
+        if best == _NO_LANGUAGE:
+            return None
         named = ((language_of(label), probability) for label, probability in ranking)
-        sure = sum(probability for code, probability in named if code == best or are_relatives(code, best))
-        return Identified(best, sure) if sure >= self.confidence and best != _NO_LANGUAGE else None
+        return Identified(best, sum(share for code, share in named if code == best or are_relatives(code, best)))
+
+
+_ITEMS = r"<[^<>\s][^<>]*>|https?://\S+|www\.\S+|\S+@\S+|\{[^{}\s]*\}|&#?\w+;"
+_MARK = re.compile(r"[<@&{]|://|www\.")  # in every item is one of these
 
 
 def _without_items(text: str) -> str:
     """`text` as one line without web and e-mail addresses, tags and placeholders, which are of no language."""
     import regex
 
-    return " ".join(regex.sub(r"<[^<>\s][^<>]*>|https?://\S+|www\.\S+|\S+@\S+|\{[^{}\s]*\}|&#?\w+;", " ", text).split())
+    if _MARK.search(text):
+        text = regex.sub(_ITEMS, " ", text)
+    return " ".join(text.split())
 
 
 def _has_letters(text: str) -> bool:
-    return sum(character.isalpha() for character in text) >= MIN_LETTERS
+    if text[:MIN_LETTERS].isalpha():
+        return len(text) >= MIN_LETTERS
+    letters = (character for character in text if character.isalpha())
+    return sum(1 for _ in itertools.islice(letters, MIN_LETTERS)) >= MIN_LETTERS

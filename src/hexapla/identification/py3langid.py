@@ -7,9 +7,14 @@ from functools import cached_property
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from hexapla.identification.identifier import Identifier
+from hexapla.identification.identifier import Identified, Identifier
+from hexapla.identification.relatives import are_relatives, language_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hexapla.identification.ngrams import NgramModel
     from hexapla.identification.spec import IdentificationSpec
 
 _CANDIDATES = 8
@@ -34,10 +39,30 @@ class Py3LangId(Identifier):
 
     def rank(self, texts: Sequence[str]) -> list[list[tuple[str, float]]]:
         """Posterior probabilities, flattened by the root of the length as py3langid does."""
-        return [self._model.rank(text)[:_CANDIDATES] for text in texts]
+        return self._ngrams.rank(texts, _CANDIDATES)
+
+    def _guess(self, texts: Sequence[str]) -> list[Identified | None]:
+        found = self._ngrams.guess(texts, self._close)
+        return [Identified(language_of(label), probability) for label, probability in found]
+
+    @cached_property
+    def _close(self) -> NDArray[np.float32]:
+        """Which of the model's labels are of one language, or of close relatives."""
+        import numpy as np
+
+        codes = [language_of(label) for label in self._ngrams.labels]
+        return np.array(
+            [[one == other or are_relatives(one, other) for other in codes] for one in codes], dtype=np.float32
+        )
 
     @cached_property
     def _model(self) -> Any:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
         return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+    @cached_property
+    def _ngrams(self) -> NgramModel:
+        from hexapla.identification.ngrams import NgramModel
+
+        return NgramModel(self._model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -17,16 +19,22 @@ PATTERNS = {
 }
 # A number may hold separators; a plain space stands before groups of three only.
 _NUMBER = r"\d+(?:[.,'’٫٬\u00a0\u202f\u2009]\d+|\x20\d{3}(?!\d))*"
+# What is in every item of a kind: to look for it takes less time than to look for the items.
+_MARKS = {"address": ("://", "www.", "@"), "tag": ("<", "&"), "placeholder": ("{", "%")}
+_MARK = re.compile(r"[\d@&<{%]|://|www\.")
+_FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
 _HOUR = r"\b\d{1,2}:(?=[0-5]\d\b)"  # 19:45 is 7.45 p.m.; the minutes are the same
 
 
 def items_in(text: str) -> dict[str, str]:
     """Every item of `text` → its kind; numbers in ASCII digits with their separators."""
-    if not any(character.isdigit() or character in "@&<{%/." for character in text):
+    if _MARK.search(text) is None:
         return {}
     items: dict[str, str] = {}
     rest = text
     for kind in PATTERNS:
+        if not any(mark in rest for mark in _MARKS[kind]):
+            continue
         items |= dict.fromkeys(_compiled()[kind].findall(rest), kind)
         rest = _compiled()[kind].sub(" \n ", rest)
     numbers = _compiled()["number"].findall(_compiled()["hour"].sub("", _with_ascii_digits(rest)))
@@ -76,17 +84,12 @@ def _parts(number: str) -> list[str]:
 
 def _with_ascii_digits(text: str) -> str:
     """`text` with the decimal digits of all scripts as 0 to 9."""
-    import unicodedata
-
-    if text.isascii():
-        return text
-    return "".join(
-        character if (digit := unicodedata.decimal(character, None)) is None else str(digit) for character in text
-    )
+    return text if text.isascii() else _FOREIGN_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text)
 
 
 @lru_cache(maxsize=1)
 def _compiled() -> dict[str, Any]:
     import regex
 
-    return {name: regex.compile(pattern) for name, pattern in {**PATTERNS, "number": _NUMBER, "hour": _HOUR}.items()}
+    patterns = {**PATTERNS, "number": _NUMBER, "hour": _HOUR}
+    return {name: regex.compile(pattern) for name, pattern in patterns.items()}

@@ -7,10 +7,33 @@ from typing import Annotated, Any, get_args
 from pydantic import BeforeValidator, Field
 
 from hexapla.common.errors import nearest
+from hexapla.data.filters.duplicates import DuplicatesFilter
+from hexapla.data.filters.encoding import EncodingFilter
 from hexapla.data.filters.identical import IdenticalFilter
+from hexapla.data.filters.items import ItemsFilter
+from hexapla.data.filters.language import LanguageFilter
+from hexapla.data.filters.length import LengthFilter
+from hexapla.data.filters.letters import LettersFilter
+from hexapla.data.filters.near_duplicates import NearDuplicatesFilter
+from hexapla.data.filters.quality import QualityFilter
 from hexapla.data.filters.ratio import RatioFilter
+from hexapla.data.filters.repetition import RepetitionFilter
+from hexapla.data.filters.script import ScriptFilter
 
-AnyFilter = IdenticalFilter | RatioFilter
+AnyFilter = (
+    DuplicatesFilter
+    | EncodingFilter
+    | IdenticalFilter
+    | ItemsFilter
+    | LanguageFilter
+    | LengthFilter
+    | LettersFilter
+    | NearDuplicatesFilter
+    | QualityFilter
+    | RatioFilter
+    | RepetitionFilter
+    | ScriptFilter
+)
 
 
 def filter_names() -> tuple[str, ...]:

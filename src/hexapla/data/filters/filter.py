@@ -1,8 +1,9 @@
 """The contract of a filter: what it is told, what it is shown, and how it names what it rejects.
 
 A filter judges texts of one language (`TextFilter`) or the two sides of a pair (`PairFilter`), many at once. What a
-corpus as a whole decides (duplicates) is judged in two passes by `CorpusFilter`s. A filter that rejects a text takes it
-out of its row; the engine (`hexapla.data.filters.engine`) counts, samples and drops rows that became too small.
+corpus as a whole decides (duplicates) is judged in two passes (`hexapla.data.filters.corpus`). A filter that rejects a
+text takes it out of its row; the engine (`hexapla.data.filters.engine`) counts, samples and drops rows that became too
+small.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from hexapla.common.spec import Spec
 class Filter(Spec):
     """Settings of one filter. Each subclass fixes `filter`, its name in recipes.
 
-    A filter is sent to worker processes: it holds settings only; models are loaded with the first text.
+    A filter is sent to worker processes: it holds settings only; models are loaded with the first text. Its judgement
+    of a text does not depend on the texts that it is shown together with.
 
     Attributes:
         reasons: every reason it can give → what a reader of the funnel is told about it.
+        one_process: whether it should judge in one process only, as its model takes all cores or the GPU by itself.
     """
 
     filter: str
     reasons: ClassVar[Mapping[str, str]]
+    one_process: ClassVar[bool] = False
 
     def require(self) -> None:
         """Refuse, before anything is read, what cannot work here.
@@ -32,6 +36,9 @@ class Filter(Spec):
         Raises:
             UserError: a package or a model is missing.
         """
+
+    def release(self) -> None:
+        """Give the memory back that models take; the next text loads them again."""
 
     @property
     def version(self) -> str:

@@ -14,6 +14,7 @@ from hexapla.data.readers.moses import MosesReader
 from hexapla.data.readers.ntrex import NtrexReader
 from hexapla.data.readers.phrasebook import PhrasebookReader
 from hexapla.data.readers.sacrebleu import SacrebleuReader
+from hexapla.data.readers.text import TextReader
 from hexapla.data.readers.tmx import TmxReader
 from hexapla.data.readers.tsv import TsvReader
 
@@ -24,6 +25,7 @@ AnyReader = (
     | MosesReader
     | TsvReader
     | JsonlReader
+    | TextReader
     | TmxReader
     | SacrebleuReader
     | HfReader

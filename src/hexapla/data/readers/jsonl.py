@@ -20,7 +20,7 @@ class JsonlReader(PathReader):
     """One JSON object a line, or an array of them in one file (which is held in memory)."""
 
     reader: Literal["jsonl"] = Field(
-        "jsonl", description="JSON lines or a JSON array: plain, Hugging Face, X-ALMA, or our rows."
+        "jsonl", description="JSON lines or a JSON array: plain, Hugging Face, X-ALMA, monolingual, or our rows."
     )
 
     def records(self, languages: tuple[str, ...]) -> Iterator[Record]:
@@ -30,7 +30,8 @@ class JsonlReader(PathReader):
             UserError: the file is missing, or it is an array that is no sound JSON.
         """
         path = existing(self.path)
-        layout = Layout(self.wanted(languages), self.languages if isinstance(self.languages, dict) else None)
+        spellings = self.languages if isinstance(self.languages, dict) else None
+        layout = Layout(self.wanted(languages), spellings, self.corpus)
         if _is_array(path):
             for number, value in enumerate(_array(path), 1):
                 yield layout.record(value, number)

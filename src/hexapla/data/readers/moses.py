@@ -54,7 +54,7 @@ class MosesReader(PathReader):
         for code, path in files.items():
             if not path.is_file():
                 raise self._missing(code, matched[code], endings)
-        if len(files) < MIN_LANGUAGES:
+        if len(files) < min(MIN_LANGUAGES, len(self.wanted(languages))):
             raise self._missing(", ".join(code for code in languages if code not in files), "", endings)
         return files
 

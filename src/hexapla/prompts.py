@@ -3,17 +3,28 @@
 A template is data. The training text of an example is `prompt.text + template.separator + target` followed by
 the end-of-sequence token; decoding starts from `prompt.text`, tokenised the same way. The template's hash is
 stored with every pool, and a pool is not used with another one.
+
+Parallel multilingual prompting (PMP; LMT, arXiv 2511.07003) shows the source's translation into an auxiliary language
+beside the source; a template has a second text for it.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hexapla import languages
 from hexapla.common.artifacts import digest_of
 from hexapla.common.errors import UserError, nearest
 from hexapla.languages import Direction
+
+
+class Auxiliary(NamedTuple):
+    """The source's translation into a third language, shown in the prompt (PMP)."""
+
+    code: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,8 @@ class Template:
 
     `text` has the fields `{source_name}`, `{target_name}` (English names of the languages), `{source_code}`,
     `{target_code}` and `{source}`. With `chat` it is the user's message inside the tokenizer's own chat template.
+    `pmp` is the text with an auxiliary sentence, `{auxiliary}`, which stands after `{source}`, and `{auxiliary_name}`;
+    None: the template cannot show one.
     """
 
     name: str
@@ -30,14 +43,16 @@ class Template:
     chat: bool
     separator: str
     origin: str
+    pmp: str | None = None
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A rendered prompt and where the source sentence stands in it (character offsets, end exclusive)."""
+    """A rendered prompt, and where source and auxiliary sentence stand in it (character offsets, end exclusive)."""
 
     text: str
     source_span: tuple[int, int]
+    auxiliary_span: tuple[int, int] | None = None
 
 
 class ChatTokenizer(Protocol):
@@ -50,15 +65,41 @@ class ChatTokenizer(Protocol):
 
 
 _ALMA = "Translate this from {source_name} to {target_name}:\n{source_name}: {source}\n{target_name}:"
+_ALMA_PMP = (
+    "Translate this from {source_name} to {auxiliary_name} and {target_name}:\n"
+    "{source_name}: {source}\n{auxiliary_name}: {auxiliary}\n{target_name}:"
+)  # LMT, arXiv 2511.07003
 _LMT = "Translate the following text from {source_name} into {target_name}:\n{source_name}: {source}\n{target_name}:"
+_LMT_PMP = (
+    "Translate the following text from {source_name} into {auxiliary_name} and {target_name}:\n"
+    "{source_name}: {source}\n{auxiliary_name}: {auxiliary}\n{target_name}:"
+)  # ours: the paper's change made to the wording of the checkpoints, whose own with an auxiliary was not released
 
 TEMPLATES: dict[str, Template] = {
     template.name: template
     for template in (
-        Template("alma", _ALMA, "alma", False, " ", "ALMA, arXiv 2309.11674; LMT's plain prompt (STP) reads the same"),
-        Template("x-alma", _ALMA, "alma", True, "", "X-ALMA, arXiv 2410.03115: ALMA's prompt in the chat template"),
-        Template("lmt", _LMT, "lmt", False, " ", "the released LMT checkpoints, without chat template (ours)"),
-        Template("lmt-chat", _LMT, "lmt", True, "", "the released LMT checkpoints, arXiv 2511.07003"),
+        Template(
+            "alma",
+            _ALMA,
+            "alma",
+            False,
+            " ",
+            "ALMA, arXiv 2309.11674; LMT's plain prompt (STP) reads the same",
+            _ALMA_PMP,
+        ),
+        Template(
+            "x-alma",
+            _ALMA,
+            "alma",
+            True,
+            "",
+            "X-ALMA, arXiv 2410.03115: ALMA's prompt in the chat template",
+            _ALMA_PMP,
+        ),
+        Template(
+            "lmt", _LMT, "lmt", False, " ", "the released LMT checkpoints, without chat template (ours)", _LMT_PMP
+        ),
+        Template("lmt-chat", _LMT, "lmt", True, "", "the released LMT checkpoints, arXiv 2511.07003", _LMT_PMP),
         Template(
             "lmt-cpt",
             "<{source_code}2{target_code}> {source} <{target_code}>",
@@ -85,47 +126,84 @@ def get_template(name: str) -> Template:
 def template_hash(template: Template, tokenizer: ChatTokenizer | None = None) -> str:
     """sha256 of everything that shapes the prompt: the template and, for chat ones, the tokenizer's template."""
     parts: dict[str, Any] = {"text": template.text, "naming": template.naming, "separator": template.separator}
+    if template.pmp is not None:
+        parts["pmp"] = template.pmp
     if template.chat:
         parts["chat_template"] = _require_chat(template, tokenizer).chat_template
     return digest_of(parts)
 
 
-def render(template: Template, direction: Direction, source: str, tokenizer: ChatTokenizer | None = None) -> Prompt:
+def require_pmp(template: Template) -> str:
+    """The template's text with an auxiliary sentence.
+
+    Raises:
+        UserError: it has none.
+    """
+    if template.pmp is None:
+        able = ", ".join(name for name, other in TEMPLATES.items() if other.pmp is not None)
+        raise UserError(
+            f"The prompt template {template.name!r} has no form with an auxiliary sentence.",
+            where="prompt",
+            hint=f"Do without parallel multilingual prompting (pmp), or use one of these: {able}.",
+        )
+    return template.pmp
+
+
+def render(
+    template: Template,
+    direction: Direction,
+    source: str,
+    tokenizer: ChatTokenizer | None = None,
+    auxiliary: Auxiliary | None = None,
+) -> Prompt:
     """The prompt for translating `source` in `direction`.
 
     Args:
         tokenizer: needed for chat templates only; thinking is switched off where the template knows it.
+        auxiliary: what to show beside the source; None: the plain prompt.
 
     Raises:
-        UserError: a chat template is asked of a tokenizer that has none.
+        UserError: a chat template is asked of a tokenizer that has none; the template cannot show an auxiliary.
     """
-    before, after = template.text.split("{source}")
-    names = _fields(template, direction)
-    before, after = before.format(**names), after.format(**names)
-    if not template.chat:
-        return Prompt(before + source + after, (len(before), len(before) + len(source)))
-    chat = _require_chat(template, tokenizer)
-    # The source is put in after rendering: a chat template may strip what it wraps, and the span must be exact.
+    text = template.text if auxiliary is None else require_pmp(template)
+    names = _fields(template, direction, auxiliary)
+    sentences = [source] if auxiliary is None else [source, auxiliary.text]
+    frame = [part.format(**names) for part in re.split(r"\{source\}|\{auxiliary\}", text)]
+    if template.chat:
+        frame = _in_chat(frame, _require_chat(template, tokenizer))
+    assert len(frame) == len(sentences) + 1
+    rendered, spans = frame[0], []
+    for sentence, after in zip(sentences, frame[1:], strict=True):
+        spans.append((len(rendered), len(rendered) + len(sentence)))
+        rendered += sentence + after
+    return Prompt(rendered, spans[0], None if auxiliary is None else spans[1])
+
+
+def _in_chat(frame: list[str], chat: ChatTokenizer) -> list[str]:
+    """The parts of a message around its sentences, with the chat template's text before and after.
+
+    The sentences are put in after rendering: a chat template may strip what it wraps, and the spans must be exact.
+    """
     marker = "\ue000"
     rendered: str = chat.apply_chat_template(
-        [{"role": "user", "content": before + marker + after}],
+        [{"role": "user", "content": marker.join(frame)}],
         tokenize=False,
         add_generation_prompt=True,
         enable_thinking=False,
     )
-    start = rendered.index(marker)
-    return Prompt(rendered.replace(marker, source, 1), (start, start + len(source)))
+    return rendered.split(marker, len(frame) - 1)
 
 
-def _fields(template: Template, direction: Direction) -> dict[str, str]:
-    source, target = languages.get(direction.source), languages.get(direction.target)
-    lmt = template.naming == "lmt"
-    return {
-        "source_name": source.lmt_name if lmt else source.name,
-        "target_name": target.lmt_name if lmt else target.name,
-        "source_code": source.code,
-        "target_code": target.code,
-    }
+def _fields(template: Template, direction: Direction, auxiliary: Auxiliary | None) -> dict[str, str]:
+    shown = {"source": direction.source, "target": direction.target}
+    if auxiliary is not None:
+        shown["auxiliary"] = auxiliary.code
+    fields = {}
+    for role, code in shown.items():
+        language = languages.get(code)
+        fields[f"{role}_name"] = language.lmt_name if template.naming == "lmt" else language.name
+        fields[f"{role}_code"] = language.code
+    return fields
 
 
 def _require_chat(template: Template, tokenizer: ChatTokenizer | None) -> ChatTokenizer:

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 
 from hexapla import prompts
 from hexapla.languages import Direction
-from hexapla.prompts import Prompt, Template
+from hexapla.prompts import Auxiliary, Prompt, Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+Question = tuple[Direction, str] | tuple[Direction, str, Auxiliary | None]
+"""A direction, a source sentence and, where one is shown, its translation into an auxiliary language."""
 
 _PROBE = "a"
 
@@ -40,22 +43,25 @@ class EncodedText:
 
 
 def encode_prompts(
-    tokenizer: PreTrainedTokenizerBase, template: Template, requests: Sequence[tuple[Direction, str]]
+    tokenizer: PreTrainedTokenizerBase, template: Template, questions: Sequence[Question]
 ) -> list[list[int]]:
-    """Token ids that decoding starts from, for each (direction, source sentence).
+    """Token ids that decoding starts from.
 
     Raises:
-        UserError: the template is a chat template and the tokenizer has none.
+        UserError: the template is a chat template and the tokenizer has none, or it cannot show an auxiliary.
     """
-    rendered = render_prompts(tokenizer, template, requests)
+    rendered = render_prompts(tokenizer, template, questions)
     return encode_ids(tokenizer, template, [prompt.text for prompt in rendered])
 
 
 def render_prompts(
-    tokenizer: PreTrainedTokenizerBase, template: Template, requests: Sequence[tuple[Direction, str]]
+    tokenizer: PreTrainedTokenizerBase, template: Template, questions: Sequence[Question]
 ) -> list[Prompt]:
-    """The prompt's text for each (direction, source sentence)."""
-    return [prompts.render(template, direction, source, tokenizer) for direction, source in requests]
+    """The prompt of every question."""
+    return [
+        prompts.render(template, question[0], question[1], tokenizer, question[2] if len(question) == 3 else None)
+        for question in questions
+    ]
 
 
 def encode_ids(tokenizer: PreTrainedTokenizerBase, template: Template, texts: Sequence[str]) -> list[list[int]]:

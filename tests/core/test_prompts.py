@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hexapla.common.errors import UserError
 from hexapla.languages import Direction
-from hexapla.prompts import TEMPLATES, get_template, render, template_hash
+from hexapla.prompts import TEMPLATES, Auxiliary, get_template, render, template_hash
 from tests.tiny_models import tiny_tokenizer
 
 CHAT = (
@@ -39,6 +41,57 @@ def test_chat_template_without_thinking() -> None:
     )
 
 
+def test_pmp_of_the_paper() -> None:
+    prompt = render(get_template("alma"), Direction("en", "de"), "Good {x}", auxiliary=Auxiliary("nl", "Goed {source}"))
+    assert prompt.text == (
+        "Translate this from English to Dutch and German:\nEnglish: Good {x}\nDutch: Goed {source}\nGerman:"
+    )
+
+
+def test_pmp_in_the_wording_of_the_checkpoints() -> None:
+    prompt = render(get_template("lmt"), Direction("zh", "el"), "你好", auxiliary=Auxiliary("en", "Hello"))
+    assert prompt.text == (
+        "Translate the following text from Chinese into English and Modern Greek:\n"
+        "Chinese: 你好\nEnglish: Hello\nModern Greek:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("x-alma", "Translate this from English to Dutch and German:"),
+        ("lmt-chat", "Translate the following text from English into Dutch and German:"),
+    ],
+)
+def test_pmp_in_a_chat_template(name: str, first: str) -> None:
+    tokenizer = tiny_tokenizer_with_chat()
+    prompt = render(get_template(name), Direction("en", "de"), " Hi ", tokenizer, Auxiliary("nl", "Hoi "))
+    assert prompt.text == (
+        f"<|im_start|>user\n{first}\nEnglish:  Hi \nDutch: Hoi \nGerman:<|im_end|>\n"
+        "<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    )
+
+
+def test_a_template_without_pmp_refuses_it() -> None:
+    with pytest.raises(UserError, match=r"'lmt-cpt' has no form with an auxiliary.*alma, x-alma"):
+        render(get_template("lmt-cpt"), Direction("en", "de"), "x", auxiliary=Auxiliary("nl", "y"))
+
+
+@given(
+    source=st.text(max_size=40),
+    auxiliary=st.text(max_size=40),
+    name=st.sampled_from([name for name, template in TEMPLATES.items() if template.pmp is not None]),
+)
+def test_spans_with_an_auxiliary(source: str, auxiliary: str, name: str) -> None:
+    tokenizer = tiny_tokenizer_with_chat()
+    prompt = render(get_template(name), Direction("en", "de"), source, tokenizer, Auxiliary("nl", auxiliary))
+    assert prompt.auxiliary_span is not None
+    assert prompt.text[slice(*prompt.source_span)] == source
+    assert prompt.text[slice(*prompt.auxiliary_span)] == auxiliary
+    between = prompt.text[prompt.source_span[1] : prompt.auxiliary_span[0]]
+    assert between == "\nDutch: "
+
+
 @given(
     source=st.text(min_size=1, max_size=60),
     name=st.sampled_from(sorted(TEMPLATES)),
@@ -57,6 +110,9 @@ def test_hash_depends_on_everything_that_shapes_the_prompt() -> None:
     other.chat_template = CHAT + " "
     assert template_hash(get_template("lmt-chat"), other) != template_hash(get_template("lmt-chat"), tokenizer)
     assert template_hash(get_template("alma"), other) == template_hash(get_template("alma"), None)
+    without = replace(get_template("alma"), pmp=None)
+    reworded = replace(get_template("alma"), pmp="From {source_name}:")
+    assert len({template_hash(template) for template in (get_template("alma"), without, reworded)}) == 3
 
 
 def test_refusals() -> None:

@@ -210,6 +210,31 @@ def test_missing_packages_are_reported_before_translation(
     assert not translate.asked
 
 
+def test_a_given_auxiliary_is_part_of_the_request_and_of_the_key(evaluation: Evaluation) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def translate(requests: list[tuple[object, ...]]) -> list[tuple[int, Said]]:
+        asked.extend(requests)
+        return [(position, Said("x")) for position in range(len(requests))]
+
+    spec = EvaluateSpec(directions=(EN_DE, DE_EN))
+    table = evaluation.run(translate, spec=spec, auxiliaries={EN_DE: "nl"})
+    first, second = (ROWS[0].texts, ROWS[1].texts)
+    assert asked[:2] == [(first["en"], EN_DE, ("nl", first["nl"])), (second["en"], EN_DE)]  # row 2 has no Dutch
+    assert all(len(request) == 2 for request in asked[3:])
+    assert len(asked) == 6
+    segments = table.segments("book", EN_DE)
+    assert [segment.get("auxiliary") for segment in segments[:2]] == [["nl", first["nl"]], None]
+    asked.clear()
+    changed = [Row(ROWS[0].id, {**first, "nl": "Waar?"}, "book"), *ROWS[1:]]
+    evaluation.run(translate, spec=spec, auxiliaries={EN_DE: "nl"}, tests={"book": changed})
+    assert asked == [(first["en"], EN_DE, ("nl", "Waar?"))]
+    asked.clear()
+    evaluation.run(translate, spec=spec)
+    assert [request[:2] for request in asked] == [(first["en"], EN_DE), (ROWS[2].texts["en"], EN_DE)]
+    assert all(len(request) == 2 for request in asked)
+
+
 def test_spec_reads_and_writes_directions() -> None:
     spec = EvaluateSpec.model_validate({"metrics": ["ter"], "directions": ["de-en"]})
     assert spec.directions == (DE_EN,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from tokenizers.processors import TemplateProcessing
 
 from hexapla.base import Base, load_tokenizer
 from hexapla.data.examples import Example
-from hexapla.prompts import get_template
+from hexapla.prompts import Auxiliary, get_template
 from hexapla.tokenization import encode_prompts, encode_texts, leading_ids
 from hexapla.train.encoding import EncodedSet, Limits, encode_examples
 from tests.train.material import DE_EN, examples
@@ -58,6 +59,35 @@ def test_training_begins_with_the_very_tokens_that_decoding_starts_from(
         assert tokenizer.eos_token_id not in target[:-1]
         separator = get_template(template).separator
         assert tokenizer.decode(target[:-1], clean_up_tokenization_spaces=False) == separator + example.target
+
+
+@pytest.mark.parametrize("template", ["alma", "lmt", "x-alma", "lmt-chat"])
+@pytest.mark.parametrize("surround", [False, True])
+def test_an_auxiliary_is_part_of_the_prompt_and_not_learned(tokenizer: Any, template: str, surround: bool) -> None:
+    tokenizer.chat_template = CHAT
+    if surround:
+        _surround(tokenizer)
+    dutch = Auxiliary("nl", "Goedemorgen")
+    shown = [replace(example, auxiliary=dutch) for example in examples(4)]
+    encoded = encode_examples(tokenizer, get_template(template), [*shown, *examples(4)], WIDE).examples
+    questions = [(example.direction, example.source, dutch) for example in shown]
+    prompts = encode_prompts(tokenizer, get_template(template), questions)
+    for with_auxiliary, plain, prompt in zip(encoded[:4], encoded[4:], prompts, strict=True):
+        assert with_auxiliary.ids[: with_auxiliary.num_prompt_tokens].tolist() == prompt
+        assert "Dutch: Goedemorgen\nEnglish:" in tokenizer.decode(prompt)
+        learned = with_auxiliary.ids[with_auxiliary.num_prompt_tokens :].tolist()
+        assert learned == plain.ids[plain.num_prompt_tokens :].tolist()
+
+
+def test_a_long_auxiliary_and_one_with_control_tokens_are_set_aside(tokenizer: Any) -> None:
+    [plain] = examples(1)
+    texts = ["Ja.", "heel " * 60, "Ja <eos> nee"]
+    given = [replace(plain, auxiliary=Auxiliary("nl", text)) for text in texts]
+    encoded = encode_examples(tokenizer, get_template("alma"), given, Limits(40, 40))
+    assert encoded.set_asides == {"auxiliary-too-long": 1, "special-token": 1}
+    exact = encode_texts(tokenizer, get_template("alma"), [" " + "heel " * 60])[0]
+    longest = Limits(len(exact.ids), 40)
+    assert encode_examples(tokenizer, get_template("alma"), given[1:2], longest).set_asides == {}
 
 
 def test_leading_tokens_come_once(tokenizer: Any) -> None:

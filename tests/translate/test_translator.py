@@ -77,7 +77,7 @@ def test_output_is_bounded_by_the_source(pool: Pool, quick: Translator) -> None:
     bounded = Translator(pool, spec, engine=quick.engine)
     text = "Der Zug fährt um neun Uhr ab"
     empty, full = encode_prompts(quick.engine.tokenizer, prompts.get_template("alma"), [(GERMAN, ""), (GERMAN, text)])
-    [item] = bounded._prepare([(0, Request(text, GERMAN))])[1]
+    [item] = bounded._prepare(bounded._asked([(0, Request(text, GERMAN))]))[1]
     assert item.decode.max_new_tokens == 2 * (len(full) - len(empty)) + 3
 
 
@@ -92,7 +92,7 @@ def test_source_beyond_the_window_is_blank_and_stops_nobody(quick: Translator) -
 def test_prompt_and_output_stay_in_the_window(quick: Translator, pool: Pool) -> None:
     wide = Translator(pool, TranslateSpec(beams=1, max_length_ratio=50.0), engine=quick.engine)
     text = " ".join(["Morgen"] * 30)
-    [item] = wide._prepare([(0, Request(text, GERMAN))])[1]
+    [item] = wide._prepare(wide._asked([(0, Request(text, GERMAN))]))[1]
     assert len(item.decode.prompt) + item.decode.max_new_tokens == quick.engine.window == 512
 
 
@@ -142,7 +142,7 @@ def test_batches_keep_the_token_budget(quick: Translator, pool: Pool) -> None:
     spec = TranslateSpec(beams=2, batch_tokens=300)
     small = Translator(pool, spec, engine=quick.engine)
     requests = [Request("Guten Morgen " * (number % 7 + 1), GERMAN) for number in range(20)]
-    waiting = small._prepare(list(enumerate(requests)))[1]
+    waiting = small._prepare(small._asked(enumerate(requests)))[1]
     batches = list(small._batches(waiting))
     assert sorted(item.index for batch in batches for item in batch) == list(range(20))
     assert max(len(batch) for batch in batches) > 1

@@ -18,6 +18,12 @@ def add_base_argument(parser: argparse.ArgumentParser) -> None:
 def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
     """How to search."""
     parser.add_argument("--beams", type=int, metavar="N", help="width of the beam search, 1 is greedy (default: 5)")
+    parser.add_argument(
+        "--pmp",
+        choices=("none", "given", "self"),
+        default="none",
+        help="show the model another translation of the source: none, a given one, or one that it makes first",
+    )
 
 
 def base_of(options: argparse.Namespace) -> Base | None:
@@ -34,7 +40,8 @@ def decoding_of(options: argparse.Namespace) -> TranslateSpec:
     from hexapla.common.spec import validation_message
     from hexapla.translate.spec import TranslateSpec
 
+    given = {name: value for name in ("beams", "pmp") if (value := getattr(options, name)) is not None}
     try:
-        return TranslateSpec() if options.beams is None else TranslateSpec(beams=options.beams)
+        return TranslateSpec(**given)
     except ValidationError as error:
         raise validation_message(error, TranslateSpec, "--beams") from error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hexapla.data.examples import Example
-from hexapla.prompts import Template
+from hexapla.prompts import Prompt, Template
 from hexapla.tokenization import EncodedText, encode_ids, encode_texts, render_prompts
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Limits:
     """Longest example that is kept, in tokens.
 
     Attributes:
-        source: of the source sentence alone.
+        source: of the source sentence alone, and of the auxiliary one.
         target: of the target with its end of sequence.
         context: of everything together; None when the base has no limit.
     """
@@ -78,11 +78,11 @@ class EncodedSet:
 def encode_examples(
     tokenizer: PreTrainedTokenizerBase, template: Template, examples: Sequence[Example], limits: Limits
 ) -> EncodedSet:
-    """Tokenise examples, in order.
+    """Tokenise examples, in order; only the target is learned, an auxiliary sentence is part of the prompt.
 
     Reasons for setting one aside: `prompt-boundary` (the prompt's last token would swallow the target's first
     characters, so decoding could never continue with it), `special-token` (a sentence holds the text of a control
-    token), `source-too-long`, `target-too-long`, `context-too-long`.
+    token), `source-too-long`, `auxiliary-too-long`, `target-too-long`, `context-too-long`.
     """
     kept: list[EncodedExample] = []
     reasons: Counter[str] = Counter()
@@ -90,16 +90,19 @@ def encode_examples(
     eos = tokenizer.eos_token_id
     for start in range(0, len(examples), _CHUNK):
         chunk = examples[start : start + _CHUNK]
-        for example, prompt_ids, text, source_span in _tokenise(tokenizer, template, chunk):
+        for example, prompt_ids, text, prompt in _tokenise(tokenizer, template, chunk):
             num_prompt = len(prompt_ids)
             target_ids = [*text.ids[num_prompt:], eos]
-            num_source = text.num_tokens_in(source_span)
+            shown = [span for span in (prompt.source_span, prompt.auxiliary_span) if span is not None]
+            num_shown = [text.num_tokens_in(span) for span in shown]
             if text.ids[:num_prompt] != prompt_ids or len(target_ids) < 2:
                 reasons["prompt-boundary"] += 1
-            elif special & set(target_ids[:-1]) or _holds_special(text, source_span, special):
+            elif special & set(target_ids[:-1]) or any(_holds_special(text, span, special) for span in shown):
                 reasons["special-token"] += 1
-            elif num_source > limits.source:
+            elif num_shown[0] > limits.source:
                 reasons["source-too-long"] += 1
+            elif num_shown[-1] > limits.source:
+                reasons["auxiliary-too-long"] += 1
             elif len(target_ids) > limits.target:
                 reasons["target-too-long"] += 1
             elif limits.context is not None and num_prompt + len(target_ids) > limits.context:
@@ -112,16 +115,16 @@ def encode_examples(
 
 def _tokenise(
     tokenizer: PreTrainedTokenizerBase, template: Template, examples: Sequence[Example]
-) -> Iterator[tuple[Example, list[int], EncodedText, tuple[int, int]]]:
-    """Per example: the prompt's own ids, the whole text's ids, and the source's characters."""
-    rendered = render_prompts(tokenizer, template, [(example.direction, example.source) for example in examples])
+) -> Iterator[tuple[Example, list[int], EncodedText, Prompt]]:
+    """Per example: the prompt's own ids, the whole text's ids, and the prompt."""
+    questions = [(example.direction, example.source, example.auxiliary) for example in examples]
+    rendered = render_prompts(tokenizer, template, questions)
     alone = encode_ids(tokenizer, template, [prompt.text for prompt in rendered])
     texts = [
         prompt.text + template.separator + example.target for prompt, example in zip(rendered, examples, strict=True)
     ]
     whole = encode_texts(tokenizer, template, texts)
-    spans = [prompt.source_span for prompt in rendered]
-    yield from zip(examples, alone, whole, spans, strict=True)
+    yield from zip(examples, alone, whole, rendered, strict=True)
 
 
 def _holds_special(text: EncodedText, span: tuple[int, int], special: frozenset[int]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from hexapla.analyze.present import (
     DotChart,
     LineChart,
     MatrixChart,
+    PanelChart,
     Point,
     ScatterChart,
     Series,
@@ -47,7 +49,18 @@ DOTS = DotChart(
 MATRIX = MatrixChart("cosine", "Cosine", ("a", "b"), ("a", "b", "c"), ((1.0, -0.5, None), (-0.5, 1.0, 0.0)), -1, 1)
 TREE = TreeChart("tree", "Tree", ("de", "fr", "nl", "es"), ((0, 2, 0.1), (1, 3, 0.2), (4, 5, 0.7)), "distance")
 SCATTER = ScatterChart("scatter", "Δ and cosine", "cosine", "Δ", (Series("to-hub", (Point(0.1, 1, label="de-en"),)),))
-CHARTS: list[Chart] = [LINES, DOTS, MATRIX, TREE, SCATTER]
+CHOICES = LineChart(
+    "choices", "chrF++ by base", "base", "chrF++", (Series("dat", (Point(0, 40), Point(1, 20))),), x_names=("a", "b")
+)
+PANELS = PanelChart(
+    "panels",
+    "Two measures",
+    (
+        replace(LINES, series=(LINES.series[0],)),
+        replace(LINES, y_label="rate", series=(Series("from-hub", (Point(4, 0.0), Point(16, 0.5))),)),
+    ),
+)
+CHARTS: list[Chart] = [LINES, DOTS, MATRIX, TREE, SCATTER, CHOICES, PANELS]
 
 
 def parsed(chart: Chart) -> Any:
@@ -94,6 +107,41 @@ def test_points_stand_where_their_values_are() -> None:
     assert {"4", "8", "16", "languages", "Δ", "to-hub", "from-hub"} <= set(labels)
 
 
+def test_named_choices_stand_at_equal_distances_under_their_names() -> None:
+    picture = parsed(CHOICES)
+    assert hints(picture, "circle") == ["dat: a, 40.00", "dat: b, 20.00"]
+    names = {text.text: float(text.get("x")) for text in picture.xpath("//*[local-name()='text']")}
+    circles = [float(circle.get("cx")) for circle in picture.xpath("//*[local-name()='circle']")]
+    assert circles == [names["a"], names["b"]]
+    two = replace(CHOICES, series=(*CHOICES.series, Series("all", (Point(0, 40),))))
+    first = float(parsed(two).xpath("//*[local-name()='circle'][*]")[0].get("cx"))
+    second = float(re.match(r"M([\d.]+)", parsed(two).xpath("//*[local-name()='path'][*]")[0].get("d"))[1]) + 4
+    assert first < circles[0] < second  # side by side around the name
+    assert circles[0] - first == pytest.approx(second - circles[0])
+    long = replace(CHOICES, x_names=tuple(f"{name}{'x' * 200}" for name in "ab"))
+    shown = [text for text in parsed(long).xpath("//*[local-name()='text']/text()") if text.startswith(("ax", "bx"))]
+    assert len(shown) == 2
+    assert all(text.endswith("x…") for text in shown)
+
+
+def test_panels_share_the_x_axis_and_have_a_y_axis_each() -> None:
+    picture = parsed(PANELS)
+    circles = picture.xpath("//*[local-name()='circle'][*]")
+    squares = picture.xpath("//*[local-name()='path'][*]")
+    assert hints(picture, "path") == ["from-hub: 4, 0.00", "from-hub: 16, 0.50"]
+    assert {circle.get("class") for circle in circles} == {"mark s0"}
+    assert {square.get("class") for square in squares} == {"mark s1"}
+    places = [re.match(r"M([\d.]+) ([\d.]+)", square.get("d")) for square in squares]
+    corners = [(float(place[1]) + 4, float(place[2]) + 4) for place in places if place is not None]
+    assert [corners[0][0], corners[1][0]] == [float(circles[0].get("cx")), float(circles[2].get("cx"))]
+    assert max(float(circle.get("cy")) for circle in circles) < corners[1][1] < corners[0][1]
+    labels = picture.xpath("//*[local-name()='text']/text()")
+    assert [label for label in labels if label in ("8", "languages", "Δ", "rate")] == ["Δ", "rate", "8", "languages"]
+    # what is never negative stands on 0; what is may go below
+    axes = {float(line.get("y1")) for line in picture.xpath("//*[local-name()='line'][@class='axis'][@x1!=@x2]")}
+    assert corners[0][1] in axes
+
+
 def test_dots_without_a_value_are_left_out() -> None:
     picture = parsed(DOTS)
     assert hints(picture, "circle") == ["German → English, base: 10.00 [8.00, 12.00]"]
@@ -136,6 +184,8 @@ def test_branches_of_a_tree_do_not_cross() -> None:
             ("French → English", None, None, None, 20.0, None, None),
         ),
         (MATRIX, ["", "a", "b", "c"], ("a", 1.0, -0.5, None)),
+        (CHOICES, ["series", "base", "chrF++"], ("dat", "b", 20)),
+        (PANELS, ["panel", "series", "languages", "value", "low", "high"], ("rate", "from-hub", 16, 0.5, None, None)),
         (TREE, ["cluster", "of", "and", "distance"], ("cluster 3", "cluster 1", "cluster 2", 0.7)),
     ],
     ids=lambda value: type(value).__name__,
@@ -151,6 +201,8 @@ def test_charts_of_nothing() -> None:
     for chart in (
         LineChart("none", "", "x", "y", ()),
         LineChart("one", "", "x", "y", (Series("a", (Point(1, 1),)),)),
+        LineChart("nobody", "", "x", "y", (), x_names=("a",)),
+        PanelChart("none", "", (LineChart("none", "", "x", "y", ()),)),
         DotChart("none", "", "x", (), {}),
         DotChart("missing", "", "x", ("a",), {"base": (None,)}),
         MatrixChart("none", "", (), (), (), 0, 1),

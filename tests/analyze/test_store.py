@@ -11,6 +11,7 @@ from hexapla.analyze.present import (
     DotChart,
     LineChart,
     MatrixChart,
+    PanelChart,
     Point,
     ScatterChart,
     Section,
@@ -36,6 +37,7 @@ SECTIONS = [
                 "A note.",
             ),
             LineChart("l", "Lines", "x", "y", SERIES, "n"),
+            PanelChart("p", "Panels", (LineChart("l", "", "x", "y", SERIES, "", ("a", "b")),), "n"),
             ScatterChart("s", "Scatter", "x", "y", SERIES),
             DotChart(
                 "d", "Dots", "x", ("de-en", "en-de"), {"dat": ((1.0, 0.5, 2.0), None), "all": (None, (1, None, 2))}

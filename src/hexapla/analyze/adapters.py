@@ -84,7 +84,7 @@ def training_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
             )
         )
     columns = (*map(Column, titles), *(Column(title, 3) for title in numbers))
-    return Table("adapters", "Training of the adapters", columns, tuple(rows))
+    return Table("adapters", "Training", columns, tuple(rows))
 
 
 def merges_table(reports: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -143,6 +143,8 @@ def _training_notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
             f"Trained by the bank: {len(bank)}, up to {beside} beside each other; "
             "seconds are an adapter's share of the common time, by tokens."
         )
+    if whole := sum(record.get("trainer") == "full" for record in records):
+        notes.append(f"Whole models, every parameter trained: {whole}.")
     if alone:
         notes.append(f"Trained one after another with peft: {alone}.")
     if any(_kept_fewer(record) for record in records):

@@ -75,13 +75,32 @@ class Series:
 
 @dataclass(frozen=True)
 class LineChart:
-    """Series over a number, such as Δ over the number of trained languages; x may be few values, each is marked."""
+    """Series over a number, such as Δ over the number of trained languages; x may be few values, each is marked.
+
+    Attributes:
+        x_names: what stands at x = 0, 1, 2, …, where x is a choice and not a number; empty: x is a number.
+    """
 
     name: str
     title: str
     x_label: str
     y_label: str
     series: tuple[Series, ...]
+    note: str = ""
+    x_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PanelChart:
+    """Line charts one below the other over the same x; series of the same name are the same thing in all of them.
+
+    Attributes:
+        panels: at least one; the `y_label` of each stands above it.
+    """
+
+    name: str
+    title: str
+    panels: tuple[LineChart, ...]
     note: str = ""
 
 
@@ -144,8 +163,8 @@ class TreeChart:
     note: str = ""
 
 
-Chart = LineChart | ScatterChart | DotChart | MatrixChart | TreeChart
-Item = Table | LineChart | ScatterChart | DotChart | MatrixChart | TreeChart
+Chart = LineChart | PanelChart | ScatterChart | DotChart | MatrixChart | TreeChart
+Item = Table | LineChart | PanelChart | ScatterChart | DotChart | MatrixChart | TreeChart
 
 
 @dataclass(frozen=True)

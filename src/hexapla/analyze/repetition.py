@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hexapla.analyze.correlation import Feature
 from hexapla.analyze.present import Column, LineChart, Point, Section, Series, Table, Value
 from hexapla.languages import Direction
+from hexapla.plan import Layout, Side
 
 Target = tuple[Direction, str]  # of one example
 
@@ -59,6 +60,32 @@ class Repetition:
     def repeated_share(self) -> float | None:
         """Share of the examples whose target occurs more than once; None without examples."""
         return 1 - self.histogram.get(1, 0) / self.num_examples if self.num_examples else None
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a system was trained on.
+
+    Attributes:
+        num_examples: side → examples.
+        repetition: of the targets of its examples into a hub: of all of them under the empty string, and by hub.
+    """
+
+    num_examples: Mapping[Side, int]
+    repetition: Mapping[str, Repetition]
+
+    @classmethod
+    def of(cls, examples: Iterable[Target], layout: Layout) -> Training:
+        """Count the examples; those between hubs are not among those into a hub."""
+        num_examples = dict.fromkeys(Side, 0)
+        by_hub: dict[str, list[Target]] = {hub: [] for hub in layout.hubs}
+        for direction, text in examples:
+            side = layout.side(direction)
+            num_examples[side] += 1
+            if side is Side.TO_HUB:
+                by_hub[direction.target].append((direction, text))
+        repetition = {"": Repetition.of(target for found in by_hub.values() for target in found)}
+        return cls(num_examples, repetition | {hub: Repetition.of(found) for hub, found in by_hub.items()})
 
 
 def occurrences_by_direction(examples: Iterable[Target]) -> dict[Direction, float]:

@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 
 from hexapla.analyze.charts.dots import draw_dots
-from hexapla.analyze.charts.lines import draw_lines, draw_scatter
+from hexapla.analyze.charts.lines import draw_lines, draw_panels, draw_scatter
 from hexapla.analyze.charts.matrix import draw_matrix
 from hexapla.analyze.charts.svg import Drawing
 from hexapla.analyze.charts.tree import draw_tree
-from hexapla.analyze.present import Chart, DotChart, LineChart, MatrixChart, ScatterChart
+from hexapla.analyze.present import Chart, DotChart, LineChart, MatrixChart, PanelChart, ScatterChart
 
 # The page's light colours (page/report.css), written out: programs that read SVG for papers know no variables.
 _PAPER = {
@@ -45,6 +45,8 @@ def standalone(chart: Chart) -> str:
 def _drawing(chart: Chart) -> Drawing:
     if isinstance(chart, LineChart):
         return draw_lines(chart)
+    if isinstance(chart, PanelChart):
+        return draw_panels(chart)
     if isinstance(chart, ScatterChart):
         return draw_scatter(chart)
     if isinstance(chart, DotChart):

@@ -8,6 +8,8 @@ from hexapla.analyze.present import (
     DotChart,
     LineChart,
     MatrixChart,
+    PanelChart,
+    Point,
     ScatterChart,
     Table,
     TreeChart,
@@ -19,6 +21,8 @@ def data_table(chart: Chart) -> Table:
     """The table of a chart; it has the chart's name."""
     if isinstance(chart, LineChart | ScatterChart):
         return _of_points(chart)
+    if isinstance(chart, PanelChart):
+        return _of_panels(chart)
     if isinstance(chart, DotChart):
         return _of_dots(chart)
     if isinstance(chart, MatrixChart):
@@ -29,7 +33,7 @@ def data_table(chart: Chart) -> Table:
 def _of_points(chart: LineChart | ScatterChart) -> Table:
     columns = [Column("series"), Column("label"), Column(chart.x_label), Column(chart.y_label, 2)]
     points = [(series.name, point) for series in chart.series for point in series.points]
-    rows: list[tuple[Value, ...]] = [(name, point.label, point.x, point.y) for name, point in points]
+    rows: list[tuple[Value, ...]] = [(name, point.label, _x(chart, point), point.y) for name, point in points]
     if any(point.low is not None for _, point in points):
         columns += [Column("low", 2), Column("high", 2)]
         rows = [(*row, point.low, point.high) for row, (_, point) in zip(rows, points, strict=True)]
@@ -37,6 +41,24 @@ def _of_points(chart: LineChart | ScatterChart) -> Table:
         del columns[1]
         rows = [(row[0], *row[2:]) for row in rows]
     return _table(chart, columns, rows)
+
+
+def _of_panels(chart: PanelChart) -> Table:
+    columns = [Column("panel"), Column("series"), Column(chart.panels[0].x_label), Column("value", 2)]
+    found = [(panel, series, point) for panel in chart.panels for series in panel.series for point in series.points]
+    rows: list[tuple[Value, ...]] = [
+        (panel.y_label, series.name, _x(panel, point), point.y) for panel, series, point in found
+    ]
+    if any(point.low is not None for *_, point in found):
+        columns += [Column("low", 2), Column("high", 2)]
+        rows = [(*row, point.low, point.high) for row, (*_, point) in zip(rows, found, strict=True)]
+    return _table(chart, columns, rows)
+
+
+def _x(chart: LineChart | ScatterChart, point: Point) -> Value:
+    if isinstance(chart, LineChart) and chart.x_names:
+        return chart.x_names[int(point.x)]
+    return point.x
 
 
 def _of_dots(chart: DotChart) -> Table:

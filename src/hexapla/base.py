@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -159,7 +160,7 @@ def load_model(
         raise UserError(f"The base {base.id!r} is quantised already.", where="base", hint="Set quantization: none.")
     codes = quantization_config(quantization, dtype)
     try:
-        with _no_progress_bar():
+        with no_progress_bar():
             model, loading = AutoModelForCausalLM.from_pretrained(
                 base.location,
                 revision=base.revision or "main",
@@ -270,6 +271,17 @@ def adapter_parameters(shapes: list[LinearShape], rank: int) -> int:
     return sum(rank * (shape.d_in + shape.d_out) for shape in shapes)
 
 
+def count_parameters(folder: Path) -> int:
+    """Parameters in the weight files of a folder, from their headers alone; tied weights, saved once, count once."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in _weight_files(folder):
+        with safe_open(path, "numpy") as tensors:
+            total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return total
+
+
 def _weight_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.safetensors") if path.name != "adapter_model.safetensors")
 
@@ -281,7 +293,7 @@ def _hub_commit(base: Base) -> str:
 
 
 @contextlib.contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """Without transformers' bar for loading weights, which would stand in our own output."""
     from transformers.utils import logging
 

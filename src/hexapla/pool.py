@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import hexapla
 from hexapla import prompts
 from hexapla.adapter import CONFIG_FILE, WEIGHTS_FILE, LoraAdapter, read_adapter
-from hexapla.base import Base, fingerprint
+from hexapla.base import Base, count_parameters, fingerprint
 from hexapla.common.artifacts import digest_file, new_artifact, read_json, write_json
 from hexapla.common.errors import CorruptArtifactError, UserError
 from hexapla.languages import Direction
@@ -96,10 +96,11 @@ class Pool:
             pool._verify_adapter(name)
         return pool
 
-    @property
+    @cached_property
     def num_parameters(self) -> int:
-        """Parameters of all adapters together."""
-        return sum(entry.num_parameters for entry in self.adapters.values())
+        """Parameters of all adapters together, and of a base that was trained for this pool."""
+        own = 0 if self.own_model is None else count_parameters(self.own_model)
+        return own + sum(entry.num_parameters for entry in self.adapters.values())
 
     @property
     def own_model(self) -> Path | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -19,15 +20,19 @@ from hexapla.analyze.spec import AnalyzeSpec
 from hexapla.base import Base
 from hexapla.common.errors import UserError, nearest
 from hexapla.common.spec import Spec, validation_message
+from hexapla.data.mixing import check_mix_names
 from hexapla.data.spec import DataSpec
 from hexapla.evaluate.spec import EvaluateSpec
 from hexapla.merge.sets import merge_sets
 from hexapla.merge.spec import MergeSpec
 from hexapla.plan import Layout, Plan, make_plan
+from hexapla.synthesize.spec import SynthesizeSpec
+from hexapla.train.pretrain.spec import PretrainSpec
 from hexapla.train.spec import TrainSpec
 from hexapla.translate.spec import TranslateSpec
 
 _S = TypeVar("_S", bound=Spec)
+_PART_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
 BUNDLED_FOLDER = Path(__file__).parent / "recipes"
 
 
@@ -47,11 +52,24 @@ class Recipe(Spec):
     )
     prompt: str = Field("alma", description="Prompt template, see hexapla.prompts.")
     data: DataSpec = Field(description="Corpora for training, development and test.")
+    synthesize: tuple[SynthesizeSpec, ...] = Field(
+        (), description="Corpora of pseudo-parallel text to make first; each joins data.train or data.bilingual."
+    )
+    pretrain: PretrainSpec | None = Field(None, description="Continued pre-training of the base; null: none.")
     train: TrainSpec = Field(default_factory=TrainSpec, description="Strategy and hyper-parameters.")
     merge: MergeSpec | None = Field(None, description="Group-wise merging of trained pools; None: no merging.")
     translate: TranslateSpec = Field(default_factory=TranslateSpec, description="Decoding.")
     evaluate: EvaluateSpec = Field(default_factory=EvaluateSpec, description="Metrics and what is measured.")
     analyze: AnalyzeSpec = Field(default_factory=AnalyzeSpec, description="What is asked of the scores.")
+    variants: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Name → settings (`a.b.c: value`) in which a variant differs from this recipe; they are run in "
+        "its place, and compared in their order.",
+    )
+    sweep: dict[str, list[Any]] = Field(
+        default_factory=dict,
+        description="One setting (`a.b.c`) → its values: a variant for each, run after the others.",
+    )
 
     @classmethod
     def load(cls, source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -125,7 +143,88 @@ class Recipe(Spec):
                 raise ValueError(f"train.adapters: there is no adapter {adapter!r}. {nearest(adapter, jobs)}")
         if self.train.development and not self.data.dev and not (self.data.split and self.data.split.dev):
             raise ValueError("train.development needs data.dev, or data.split.dev, which this recipe has not")
+        self._check_text()
         return self
+
+    def _check_text(self) -> None:
+        """Synthetic corpora are in the recipe's languages, under names of their own; pre-training has text."""
+        corpora = {reader.corpus for reader in self.data.readers}
+        for spec in self.synthesize:
+            if strangers := [direction for direction in spec.directions if not set(direction) <= set(self.languages)]:
+                raise ValueError(f"synthesize {spec.name}: {strangers[0]} is not between languages of this recipe")
+            if spec.name in corpora:
+                raise ValueError(f"synthesize {spec.name}: there is another corpus of that name")
+            corpora.add(spec.name)
+        made = any(spec.into == "bilingual" for spec in self.synthesize)
+        if self.pretrain is not None and not (self.data.monolingual or self.data.bilingual or made):
+            raise ValueError("pretrain needs text: give data.monolingual or data.bilingual")
+        if self.pretrain is not None:
+            names = ("monolingual", *self.hubs)
+            _as_value_error(lambda: check_mix_names(self.pretrain.mix, names, "pretrain.mix.weights"))
+        if self.translate.pmp != "none" and self.data.pmp is None:
+            raise ValueError(f"translate.pmp: {self.translate.pmp} needs data.pmp, which names the auxiliary languages")
+        if self.data.pmp is not None:
+            _as_value_error(lambda: prompts.require_pmp(prompts.get_template(self.prompt)))
+
+    @field_validator("variants")
+    @classmethod
+    def _variant_names(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in value:
+            if not _PART_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no name for a variant: use letters, digits and . _ = - (no +, @ or blank)"
+                )
+        return value
+
+    @field_validator("sweep")
+    @classmethod
+    def _one_setting(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        if len(value) > 1:
+            raise ValueError(f"one setting can be swept at a time, not {', '.join(value)}; use variants for the others")
+        for key, values in value.items():
+            if len(values) < 2:
+                raise ValueError(f"{key}: a sweep needs at least two values")
+            if len({cls.swept_name(key, each) for each in values}) < len(values):
+                raise ValueError(f"{key}: a value stands twice")
+        return value
+
+    @model_validator(mode="after")
+    def _parts_are_valid(self) -> Self:
+        if not self.variants and not self.sweep:
+            return self
+        if self.analyze.conflict is not None:
+            raise ValueError("analyze.conflict and variants (or a sweep) cannot be asked for in one recipe")
+        swept = {self.swept_name(key, value) for key, values in self.sweep.items() for value in values}
+        if twice := sorted(swept & set(self.variants)):
+            raise ValueError(f"a variant is called as a value of the sweep: {', '.join(twice)}")
+        for name in self._changes:
+            part = _as_value_error(lambda name=name: self._part(name))
+            if len(part.train.strategies) > 1:
+                raise ValueError(f"{name}: a variant trains one strategy; make variants of the others")
+        return self
+
+    @property
+    def _changes(self) -> dict[str, dict[str, Any]]:
+        """Part → the settings in which it differs: the variants, then one part a value of the sweep."""
+        swept = {self.swept_name(key, value): {key: value} for key, values in self.sweep.items() for value in values}
+        return {**self.variants, **swept}
+
+    def _part(self, name: str) -> Recipe:
+        document = self.model_dump(mode="json", exclude_unset=True, exclude={"variants", "sweep"})
+        for key, value in self._changes[name].items():
+            set_value(document, key, value, where=f"{'variants.' if name in self.variants else ''}{name}")
+        return Recipe.parse(document, where=f"variant {name}")
+
+    @staticmethod
+    def swept_name(key: str, value: Any) -> str:
+        """Name of the part for one value of a sweep: `to_hub=0.05` for `data.downsample.to_hub`."""
+        text = re.sub(r"[^A-Za-z0-9._-]+", "_", "null" if value is None else str(value)).strip("_")
+        return f"{key.rpartition('.')[2]}={text}"
+
+    @cached_property
+    def parts(self) -> dict[str, Recipe]:
+        """What is run: the recipe itself, under the empty name, or its variants and the values of its sweep."""
+        return {name: self._part(name) for name in self._changes} or {"": self}
 
     @property
     def layout(self) -> Layout:
@@ -238,12 +337,21 @@ def _read_text(path: Path) -> str:
 
 
 def apply_override(document: dict[str, Any], override: str) -> None:
-    """Set one value in the document, making maps on the way where nothing stands yet."""
+    """Set what `a.b=value` says, the value in YAML."""
     key, separator, text = override.partition("=")
     where = f"--set {override}"
     if not separator or not key:
         raise UserError("A setting is written a.b=value.", where=where)
-    value = parse_yaml(text, where=where)
+    set_value(document, key, parse_yaml(text, where=where), where=where)
+
+
+def set_value(document: dict[str, Any], key: str, value: Any, *, where: str) -> None:
+    """Set one value in the document, making maps on the way where nothing stands yet.
+
+    Args:
+        key: `a.b.c`; items of lists by position.
+        where: what to name in an error.
+    """
     *parents, last = key.split(".")
     current: Any = document
     for depth, part in enumerate(parents):

@@ -51,6 +51,20 @@ def test_round_trip(pool: Pool) -> None:
     )
 
 
+def test_a_pool_can_hold_its_own_base_and_be_moved(pool: Pool, tmp_path: Path, qwen3_base: Path) -> None:
+    auxiliaries = {Direction("en", "de"): "nl"}
+    described = replace(pool.description, routes=dict.fromkeys(LAYOUT.directions), auxiliaries=auxiliaries)
+    made = write_pool(tmp_path / "whole", described, {}, model=qwen3_base)
+    assert made.own_model == tmp_path / "whole" / "model"
+    shutil.move(tmp_path / "whole", tmp_path / "elsewhere")
+    moved = Pool.load(tmp_path / "elsewhere")
+    assert moved.description.base.folder == moved.own_model == tmp_path / "elsewhere" / "model"
+    assert moved.description.auxiliaries == auxiliaries
+    moved.require_base(Base(str(qwen3_base)))
+    assert fingerprint(moved.description.base) == moved.description.base_fingerprint
+    assert pool.own_model is None
+
+
 def test_peft_reads_what_we_write(pool: Pool, tmp_path: Path, qwen3_base: Path) -> None:
     import torch
     from peft import PeftModel

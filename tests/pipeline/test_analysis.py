@@ -101,7 +101,7 @@ def test_what_is_no_finished_run_is_refused(finished: Finished, tmp_path: Path, 
         assert "no finished run" in capsys.readouterr().err
     copied = finished.copied(tmp_path / "out").out
     record = read_json(copied / "run.json")
-    del record["folders"]
+    del record["parts"]
     (copied / "run.json").write_text(json.dumps(record))
     assert main(["report", str(copied)]) == 2
     assert "run.json: A field is missing" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def _line(costing: Costing, name: str) -> str:
 
 def test_memory_is_base_and_activations_and_every_adapter(qwen3_base: Path, tmp_path: Path) -> None:
     costing = cost_recipe(_recipe(tmp_path, qwen3_base))
-    memory = json.loads(costing.to_json())["memory"]
+    memory = costing.to_record()["memory"]
     assert memory["adapters_at_once"] == len(costing.jobs) == 5
     assert memory["base_bytes"] == 4 * costing.num_base_parameters
     assert memory["adapter_bytes"] == 16 * costing.num_adapter_parameters
@@ -119,8 +119,8 @@ def test_check_reads_the_training_corpora_whole_only_once(
 
     read: dict[str, int] = {}
 
-    def counting(reader: Any, languages: tuple[str, ...]) -> Any:
-        for item in hexapla.data.cleaning.rows_of(reader, languages):
+    def counting(reader: Any, languages: tuple[str, ...], **settings: Any) -> Any:
+        for item in hexapla.data.cleaning.rows_of(reader, languages, **settings):
             read[reader.corpus] = read.get(reader.corpus, 0) + 1
             yield item
 

@@ -157,7 +157,7 @@ def test_the_log_tells_every_stage(finished: Finished) -> None:
     events = read_jsonl(finished.out / "run.jsonl")
     assert events[0]["event"] == "run"
     ended = [event["stage"] for event in events if event["event"] == "stage-end"]
-    assert ended[:5] == ["corpus", "adapters", "pools", "merge", "scores"]
+    assert ended[:5] == ["corpus", "training", "pools", "merge", "scores"]
     assert all(event["time"] > 0 for event in events)
 
 

@@ -16,6 +16,7 @@ from hexapla.cli import (
     analyze,
     check,
     compare,
+    data,
     doctor,
     evaluate,
     languages,
@@ -29,7 +30,22 @@ from hexapla.cli import (
 )
 from hexapla.common.errors import HexaplaError, UserError
 
-COMMANDS = (run, plan, check, translate, evaluate, merge, score, compare, analyze, report, languages, recipes, doctor)
+COMMANDS = (
+    run,
+    plan,
+    check,
+    data,
+    translate,
+    evaluate,
+    merge,
+    score,
+    compare,
+    analyze,
+    report,
+    languages,
+    recipes,
+    doctor,
+)
 
 
 class _CommandParser(argparse.ArgumentParser):

@@ -19,7 +19,6 @@ def execute(options: argparse.Namespace) -> None:
     """Print the plan."""
     recipe = load_recipe(options)
 
-    from hexapla.pipeline.costing import cost_recipe
+    from hexapla.pipeline.costing import plan_json, plan_text
 
-    costing = cost_recipe(recipe)
-    print(costing.to_json() if options.json else costing.to_text())
+    print(plan_json(recipe) if options.json else plan_text(recipe))

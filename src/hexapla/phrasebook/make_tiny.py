@@ -1,9 +1,9 @@
 """Make `builtin:tiny`: a Qwen3-architecture model of 1.6 million parameters with its own tokenizer.
 
-First it is pre-trained on single phrasebook sentences in every language, some behind the language's name, with a few
-sentence pairs, then continued on more pairs, written as in LMT's continued pre-training (arXiv 2511.07003): `<en2de>
-SOURCE <de> TARGET`. Only the split `pretrain` is read, so nothing that post-training or tests use has been seen, and no
-instruction is. The settings are `tiny.yaml` beside this file.
+First it is pre-trained on single phrasebook sentences in every language, with a few sentence pairs, then continued on
+more pairs, written as in LMT's continued pre-training (arXiv 2511.07003): `<en2de> SOURCE <de> TARGET`; at last it
+meets the languages' names, before single sentences. Only the split `pretrain` is read, so nothing that post-training or
+tests use has been seen, and no instruction is. The settings are `tiny.yaml` beside this file.
 
     python -m hexapla.phrasebook.make_tiny FOLDER
 """

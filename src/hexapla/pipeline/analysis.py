@@ -19,15 +19,14 @@ from hexapla.analyze.present import Section
 from hexapla.analyze.repetition import Target, memorisation, repetition_features, repetition_section
 from hexapla.analyze.store import write_sections
 from hexapla.common.artifacts import is_complete
-from hexapla.data.examples import make_examples
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.languages import Direction
-from hexapla.pipeline.finished import FinishedRun
+from hexapla.pipeline.examples import example_maker
+from hexapla.pipeline.finished import BASE_POOL, FinishedPart, FinishedRun
+from hexapla.pipeline.variants import analyze_variants
 from hexapla.pipeline.workspace import Workspace
 from hexapla.plan import SEPARATE, SHARED
 from hexapla.pool import Pool
-
-BASE_POOL = "base"
 
 
 def analyze_once(run: FinishedRun, workspace: Workspace, *, is_whole: bool | None = None) -> Path:
@@ -35,16 +34,19 @@ def analyze_once(run: FinishedRun, workspace: Workspace, *, is_whole: bool | Non
 
     Args:
         is_whole: whether everything is made; False: the differences only, which read no adapter. None: everything where
-            the recipe asks for the analysis of conflict and synergy, or where it was made before.
+            the recipe asks for the analysis of conflict and synergy or has variants, or where it was made before.
     """
     made_of = {
-        "folders": {kind: {name: path.name for name, path in named.items()} for kind, named in run.folders.items()},
+        "parts": {
+            label: {kind: {name: path.name for name, path in named.items()} for kind, named in part.folders.items()}
+            for label, part in run.parts.items()
+        },
         "hexapla": hexapla.__version__,
     }
 
     name = run.recipe.name
     if is_whole is None:
-        asked = run.recipe.analyze.conflict is not None
+        asked = run.recipe.analyze.conflict is not None or run.only is None
         is_whole = asked or is_complete(workspace.location("analysis", name, {"whole": True, **made_of}))
 
     def build(aside: Path, _: Path) -> None:
@@ -54,9 +56,15 @@ def analyze_once(run: FinishedRun, workspace: Workspace, *, is_whole: bool | Non
 
 
 def analyze_run(run: FinishedRun) -> Iterator[Section]:
-    """All that can be said about a run: what it lacks is left out.
+    """All that can be said about a run: what it lacks is left out."""
+    if run.only is not None:
+        yield from _analyze_part(run.only)
+    else:
+        yield from analyze_variants(run)
 
-    Differences need two trained pools; conflict and synergy the pools `separate` and another; geometry adapters of
+
+def _analyze_part(run: FinishedPart) -> Iterator[Section]:
+    """Differences need two trained pools; conflict and synergy the pools `separate` and another; geometry adapters of
     several languages.
     """
     yield from differences(run.asked)
@@ -100,7 +108,7 @@ def differences(tables: Mapping[str, ScoreTable]) -> Iterator[Section]:
         yield differences_section(trained)
 
 
-def _explanations(run: FinishedRun, measured: Measured, features: Sequence[Feature]) -> Iterator[Section]:
+def _explanations(run: FinishedPart, measured: Measured, features: Sequence[Feature]) -> Iterator[Section]:
     table = run.tables[SEPARATE]
     for test, metric in measured.views:
         if metric in table.metrics:
@@ -116,7 +124,7 @@ def _explanations(run: FinishedRun, measured: Measured, features: Sequence[Featu
             )
 
 
-def _compared_pool(run: FinishedRun) -> Pool | None:
+def _compared_pool(run: FinishedPart) -> Pool | None:
     """The pool with the most adapters, the one with separate training before others."""
     trained = {name: pool for name, pool in run.pools.items() if len(pool.adapters) > 1 and "+" not in name}
     if SEPARATE in trained:
@@ -124,10 +132,11 @@ def _compared_pool(run: FinishedRun) -> Pool | None:
     return max(trained.values(), key=lambda pool: len(pool.adapters), default=None)
 
 
-def _training_targets(run: FinishedRun) -> dict[str, list[Target]]:
+def _training_targets(run: FinishedPart) -> dict[str, list[Target]]:
     """Adapter → direction and target of each of its examples."""
+    maker = example_maker(run.recipe)
     return {
-        job.name: [(example.direction, example.target) for example in make_examples(run.corpus.train, job.directions)]
+        job.name: [(each.direction, each.target) for each in maker.training(run.corpus.train, job.directions)]
         for job in run.recipe.plan.jobs
     }
 
@@ -141,7 +150,7 @@ def _outputs(table: ScoreTable) -> dict[Direction, list[tuple[str, str]]]:
     return found
 
 
-def _jobs_behind(run: FinishedRun, name: str) -> dict[Direction, list[str]]:
+def _jobs_behind(run: FinishedPart, name: str) -> dict[Direction, list[str]]:
     """Direction → the adapters that were trained for it: its own, or the experts that were merged into its own."""
     merged = run.merges.get(name, {})
     routes = run.pools[name].description.routes

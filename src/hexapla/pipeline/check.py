@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,8 +45,17 @@ def check_recipe(recipe: Recipe, out: Path) -> Iterator[Finding]:
 
     Yields as it goes: reading corpora can take a while.
     """
-    layout = recipe.layout
-    yield Finding("recipe", "ok", f"{len(layout.directions)} directions, {len(recipe.plan.jobs)} adapters to train")
+    said: set[Finding] = set()
+    for label, part in recipe.parts.items():
+        for finding in _check_part(part, out):
+            if finding not in said:  # variants have most of what they are in common
+                said.add(finding)
+                yield replace(finding, text=f"{label}: {finding.text}") if label else finding
+
+
+def _check_part(recipe: Recipe, out: Path) -> Iterator[Finding]:
+    trained = "a whole model" if recipe.train.method == "full" else f"{len(recipe.plan.jobs)} adapters"
+    yield Finding("recipe", "ok", f"{len(recipe.layout.directions)} directions, {trained} to train")
     yield from _guarded("base", lambda: _base(recipe))
     yield from _guarded("tokenizer", lambda: _tokenizer(recipe))
     yield from _guarded("corpora", lambda: _corpora(recipe))
@@ -127,8 +136,14 @@ def _limits(recipe: Recipe, tokenizer: Any, template: prompts.Template, rows: li
 
 
 def _corpora(recipe: Recipe) -> Iterator[Finding]:
-    summary = check_corpus(recipe.data, recipe.languages, seed=recipe.seed, directions=recipe.layout.directions)
-    for section in ("train", "dev", "test"):
+    summary = check_corpus(
+        recipe.data,
+        recipe.languages,
+        seed=recipe.seed,
+        hubs=recipe.hubs,
+        directions=recipe.layout.directions,
+    )
+    for section in ("train", "dev", "test", "monolingual", "bilingual"):
         for name, tally in summary[section].items():
             lost = [*tally["rows_set_aside"].items(), *tally["texts_set_aside"].items()]
             reasons = ", ".join(f"{count} {reason}" for reason, count in lost)
@@ -150,7 +165,7 @@ def _disk(recipe: Recipe, out: Path) -> Iterator[Finding]:
     needed = (trained + merged) * _ADAPTER_BYTES + _checkpoint_bytes(recipe, cost)
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free
-    text = f"about {needed / 2**30:.2f} GiB needed for adapters, {free / 2**30:.1f} GiB free at {there}"
+    text = f"about {needed / 2**30:.2f} GiB needed for what is trained, {free / 2**30:.1f} GiB free at {there}"
     yield Finding("disk", "ok" if needed < free else "fail", text)
 
 
@@ -161,6 +176,8 @@ def _checkpoint_bytes(recipe: Recipe, cost: TrainingCost) -> int:
     latest good ones and, where development is measured, the best ones.
     """
     spec = recipe.train
+    if spec.method == "full":
+        return 3 * cost.num_base_parameters * _REFERENCE_STATE_BYTES  # two are kept, one is being written
     num_parameters = cost.num_parameters(largest_rank(recipe))
     if spec.method == "peft":
         return num_parameters * _REFERENCE_STATE_BYTES * 2

@@ -9,15 +9,18 @@ from typing import Any
 
 from hexapla.base import load_shape
 from hexapla.common.errors import UserError
-from hexapla.data.examples import Example, make_examples
+from hexapla.data.examples import Example
 from hexapla.data.rows import Row
 from hexapla.data.stage import read_training_rows
 from hexapla.evaluate.comparison import MISSING, parameter_count
 from hexapla.languages import Direction
 from hexapla.merge.sets import merge_sets
+from hexapla.pipeline.examples import example_maker
 from hexapla.plan import Job, Side
 from hexapla.recipe import Recipe
 from hexapla.train.cost import TrainingCost, estimate_tokens
+
+_ARITHMETIC = {True: "4 a base weight and token, 6 an adapter weight", False: "6 a weight and token"}
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,10 @@ class Costing:
     memory: Memory
     unknown: str | None
 
-    def to_json(self) -> str:
-        """Everything, for programs; what is not known is null."""
+    def to_record(self) -> dict[str, Any]:
+        """Everything as JSON data; what is not known is null."""
         layout = self.recipe.layout
-        record: dict[str, Any] = {
+        return {
             "name": self.recipe.name,
             "base": {"id": self.recipe.base, "parameters": self.num_base_parameters},
             "directions": [str(direction) for direction in layout.directions],
@@ -118,7 +121,6 @@ class Costing:
             },
             "unknown": self.unknown,
         }
-        return json.dumps(record, ensure_ascii=False, indent=2)
 
     def to_text(self) -> str:
         """The plan for people: totals, pools, jobs."""
@@ -161,14 +163,33 @@ class Costing:
             ("base", f"{self.recipe.base}, {parameter_count(self.num_base_parameters)} parameters"),
             ("languages", f"{len(layout.languages)} with hubs {', '.join(layout.hubs)}, {len(layout.groups)} groups"),
             ("directions", f"{len(layout.directions)} ({by_side})"),
-            ("to train", f"{len(self.jobs)} adapters of {size} parameters"),
-            ("training", f"{total} FLOPs (estimate: 4 a base weight and token, 6 an adapter weight)"),
+            *([("pretraining", self._pretraining())] if self.recipe.pretrain is not None else []),
+            ("to train", f"{len(self.jobs)} adapters of {size} parameters" if self.has_adapters else "the whole model"),
+            ("training", f"{total} FLOPs (estimate: {_ARITHMETIC[self.has_adapters]})"),
             ("memory", self._memory()),
         ]
         return [f"{name:<11} {text}" for name, text in facts]
 
+    def _pretraining(self) -> str:
+        spec = self.recipe.pretrain
+        assert spec is not None
+        step = spec.batch * spec.length
+        if spec.tokens is None:
+            return f"all text once, {step:,} tokens a step"
+        flops = training_cost(self.recipe).pretraining_flops(
+            spec.tokens, gradient_checkpointing=spec.gradient_checkpointing
+        )
+        return f"{spec.tokens:,} tokens in {-(-spec.tokens // step):,} steps, {flops:.2e} FLOPs (estimate)"
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether adapters are trained, not a whole model."""
+        return self.recipe.train.method != "full"
+
     def _memory(self) -> str:
         memory = self.memory
+        if not self.has_adapters:
+            return f"{_gib(memory.adapter)} weights, gradients and moments, {_gib(memory.activations)} activations"
         at_once = f"all {memory.num_adapters}" if memory.num_adapters == len(self.jobs) else str(memory.num_adapters)
         return (
             f"{_gib(memory.base + memory.activations)} base and activations, {_gib(memory.adapter)} an adapter; "
@@ -176,8 +197,28 @@ class Costing:
         )
 
 
+def plan_text(recipe: Recipe) -> str:
+    """The plan of a recipe for people; of a recipe with variants, one behind the other.
+
+    Raises:
+        UserError: as `cost_recipe`.
+    """
+    plans = {label: cost_recipe(part).to_text() for label, part in recipe.parts.items()}
+    return "\n\n".join(f"== {label} ==\n{text}" if label else text for label, text in plans.items())
+
+
+def plan_json(recipe: Recipe) -> str:
+    """The plan of a recipe for programs; of a recipe with variants, a map from each to its plan.
+
+    Raises:
+        UserError: as `cost_recipe`.
+    """
+    plans = {label: cost_recipe(part).to_record() for label, part in recipe.parts.items()}
+    return json.dumps(plans.get("", {"variants": plans}), ensure_ascii=False, indent=2)
+
+
 def cost_recipe(recipe: Recipe) -> Costing:
-    """Plan and cost a recipe. Corpora are read to count examples where they are there; weights never are.
+    """Plan and cost a recipe or a part of it. Corpora are read to count examples where they are; weights never are.
 
     Raises:
         UserError: the base's shape is neither here nor bundled.
@@ -185,7 +226,9 @@ def cost_recipe(recipe: Recipe) -> Costing:
     cost = training_cost(recipe)
     rows, unknown = _training_rows(recipe)
     plan = recipe.plan
-    jobs = tuple(_job_cost(job, rows, cost) for job in plan.jobs)
+    maker = example_maker(recipe)
+    examples = {job.name: None if rows is None else maker.training(rows, job.directions) for job in plan.jobs}
+    jobs = tuple(_job_cost(job, examples[job.name], cost) for job in plan.jobs)
     pools, routes = plan_pools(recipe, cost)
     parameters = cost.num_adapter_parameters()
     return Costing(recipe, jobs, pools, routes, cost.num_base_parameters, parameters, _memory(recipe, cost), unknown)
@@ -204,7 +247,7 @@ def training_cost(recipe: Recipe) -> TrainingCost:
 def adapters_at_once(recipe: Recipe) -> int:
     """Adapters that are trained at the same time at most: all where the settings name no number."""
     spec, num_jobs = recipe.train, len(recipe.plan.jobs)
-    if spec.method == "peft":
+    if spec.method != "lora":
         return 1
     return num_jobs if spec.bank.adapters_at_once is None else min(num_jobs, spec.bank.adapters_at_once)
 
@@ -253,11 +296,10 @@ def _training_rows(recipe: Recipe) -> tuple[list[Row] | None, str | None]:
         return None, error.paragraph()
 
 
-def _job_cost(job: Job, rows: list[Row] | None, cost: TrainingCost) -> JobCost:
+def _job_cost(job: Job, examples: list[Example] | None, cost: TrainingCost) -> JobCost:
     parameters = cost.num_adapter_parameters(job.name)
-    if rows is None:
+    if examples is None:
         return JobCost(job, parameters, None, None, None)
-    examples: list[Example] = make_examples(rows, job.directions)
     tokens = estimate_tokens(examples) * cost.spec.of(job.name).epochs
     steps, flops = cost.num_steps(len(examples), job.name), cost.flops(tokens, job.name)
     return JobCost(job, parameters, len(examples), steps, flops)

@@ -27,7 +27,7 @@ class DevelopmentTranslator:
 
     Attributes:
         description: of the pool that is the bare base; routes are set to the adapter at hand.
-        spec: how to decode; the search is greedy whatever it says.
+        spec: how to decode; the search is greedy and prompts are plain whatever it says.
     """
 
     description: PoolDescription
@@ -43,7 +43,7 @@ class DevelopmentTranslator:
             write_adapter(folder / name, adapter, card="a state in training")
             description = replace(self.description, name="development", routes=routes)
             pool = write_pool(folder / "pool", description, {name: folder / name})
-            translator = Translator(pool, self.spec.model_copy(update={"beams": 1}), engine=self._engine)
+            translator = Translator(pool, self.spec.model_copy(update={"beams": 1, "pmp": "none"}), engine=self._engine)
             requests = [Request(example.source, example.direction) for example in examples]
             answers = dict(translator.translate_requests(requests))
         return [answers[position].text for position in range(len(examples))]

@@ -21,76 +21,23 @@ from hexapla.recipe import Recipe
 from hexapla.train.result import LOG_FILE, SUMMARY_FILE
 
 RUN_FILE = "run.json"
+BASE_POOL = "base"
+"""Name of the pool that is the bare base."""
+PRETRAINED_POOL = "pretrained"
+"""Name of the base after continued pre-training, and of the pool that is nothing else."""
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class FinishedRun:
-    """What a run left.
+class FinishedPart:
+    """What one recipe left: the run's own, or one of its variants.
 
     Attributes:
-        folders: kind (`corpus`, `adapters`, `pools`, `scores`) → name → folder.
-        versions: package → version.
-        machine: property → value.
-        stage_seconds: stage → seconds of the run that made the report; a stage found finished counts finding it.
+        folders: kind (`corpus`, `models`, `adapters`, `pools`, `scores`) → name → folder.
     """
 
-    out: Path
     recipe: Recipe
     folders: Mapping[str, Mapping[str, Path]]
-    versions: Mapping[str, str]
-    machine: Mapping[str, str]
-    stage_seconds: Mapping[str, float]
-    warnings: tuple[str, ...]
-
-    @classmethod
-    def load(cls, out: Path) -> FinishedRun:
-        """Read `run.json` and the recipe beside it.
-
-        Raises:
-            UserError: the folder holds no finished run.
-            CorruptArtifactError: it is damaged.
-        """
-        where = out / RUN_FILE
-        if not where.is_file():
-            raise UserError(
-                "This folder holds no finished run (no run.json).",
-                where=str(out),
-                hint="Give a folder under runs/; a run that was stopped is continued by the command that began it.",
-            )
-        record = read_json(where)
-        try:
-            folders = {
-                kind: {name: out / path for name, path in named.items()} for kind, named in record["folders"].items()
-            }
-            return cls(
-                out=out,
-                recipe=Recipe.load(out / "recipe.yaml"),
-                folders=folders,
-                versions=record["versions"],
-                machine=record["machine"],
-                stage_seconds=record["stage_seconds"],
-                warnings=tuple(record["warnings"]),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CorruptArtifactError(
-                f"A field is missing or of the wrong kind ({error}).", where=str(where)
-            ) from error
-
-    def save(self) -> None:
-        """Write `run.json`; folders are written relative to it, so that a run can be moved."""
-        record = {
-            "format": _FORMAT,
-            "folders": {
-                kind: {name: str(path.relative_to(self.out)) for name, path in named.items()}
-                for kind, named in self.folders.items()
-            },
-            "versions": dict(self.versions),
-            "machine": dict(self.machine),
-            "stage_seconds": dict(self.stage_seconds),
-            "warnings": list(self.warnings),
-        }
-        write_json(self.out / RUN_FILE, record)
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -115,10 +62,10 @@ class FinishedRun:
 
     @cached_property
     def training(self) -> dict[str, dict[str, Any]]:
-        """Adapter → its `training.json`, with the course of its loss."""
+        """Adapter, or whole model → its `training.json`, with the course of its loss."""
         return {
             name: {**read_json(folder / SUMMARY_FILE), "losses": loss_curve(folder / LOG_FILE)}
-            for name, folder in self.folders["adapters"].items()
+            for name, folder in {**self.folders["models"], **self.folders["adapters"]}.items()
         }
 
     @cached_property
@@ -132,12 +79,133 @@ class FinishedRun:
 
     @cached_property
     def costs(self) -> dict[str, PoolCost]:
-        """Size of every pool and the seconds that its adapters were trained; a merged pool counts its experts'."""
+        """Size of every pool and the seconds that it was trained; a merged pool counts its experts'."""
         return {name: self._cost(name, pool) for name, pool in self.pools.items()}
+
+    def _cost(self, name: str, pool: Pool) -> PoolCost:
+        routes = self.pools[name.partition("+")[0]].description.routes
+        trained = {route for route in routes.values() if route}
+        model = pool.description.provenance.get("model")
+        own = {key for key, folder in self.folders["models"].items() if folder.name == model}
+        trained |= own | (self.folders["models"].keys() & {PRETRAINED_POOL} if own else set())
+        seconds = sum(self.training[job]["seconds"] for job in trained) if trained else None
+        return PoolCost(len(pool.adapters), pool.num_parameters, seconds)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run left.
+
+    Attributes:
+        recipe: of the run; those of its variants follow from it.
+        parts: variant → what it left; the run's own under the empty name where it has none.
+        versions: package → version.
+        machine: property → value.
+        stage_seconds: stage → seconds of the run that made the report; a stage found finished counts finding it.
+    """
+
+    out: Path
+    recipe: Recipe
+    parts: Mapping[str, FinishedPart]
+    versions: Mapping[str, str]
+    machine: Mapping[str, str]
+    stage_seconds: Mapping[str, float]
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def load(cls, out: Path) -> FinishedRun:
+        """Read `run.json` and the recipe beside it.
+
+        Raises:
+            UserError: the folder holds no finished run.
+            CorruptArtifactError: it is damaged.
+        """
+        where = out / RUN_FILE
+        if not where.is_file():
+            raise UserError(
+                "This folder holds no finished run (no run.json).",
+                where=str(out),
+                hint="Give a folder under runs/; a run that was stopped is continued by the command that began it.",
+            )
+        record = read_json(where)
+        try:
+            recipe = Recipe.load(out / "recipe.yaml")
+            parts = {
+                label: FinishedPart(
+                    recipe.parts[label],
+                    {kind: {name: out / path for name, path in named.items()} for kind, named in folders.items()},
+                )
+                for label, folders in record["parts"].items()
+            }
+            return cls(
+                out=out,
+                recipe=recipe,
+                parts=parts,
+                versions=record["versions"],
+                machine=record["machine"],
+                stage_seconds=record["stage_seconds"],
+                warnings=tuple(record["warnings"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CorruptArtifactError(
+                f"A field is missing or of the wrong kind ({error}).", where=str(where)
+            ) from error
+
+    def save(self) -> None:
+        """Write `run.json`; folders are written relative to it, so that a run can be moved."""
+        record = {
+            "format": _FORMAT,
+            "parts": {
+                label: {
+                    kind: {name: str(path.relative_to(self.out)) for name, path in named.items()}
+                    for kind, named in part.folders.items()
+                }
+                for label, part in self.parts.items()
+            },
+            "versions": dict(self.versions),
+            "machine": dict(self.machine),
+            "stage_seconds": dict(self.stage_seconds),
+            "warnings": list(self.warnings),
+        }
+        write_json(self.out / RUN_FILE, record)
+
+    @property
+    def only(self) -> FinishedPart | None:
+        """What the run left where it has no variants."""
+        return self.parts.get("")
+
+    @property
+    def asked(self) -> dict[str, ScoreTable]:
+        """The scores of the pools that the recipe and its variants ask for."""
+        return {name: table for part in self.parts.values() for name, table in part.asked.items()}
+
+    @property
+    def training(self) -> dict[str, dict[str, Any]]:
+        """As of the parts, the variant's name before those of its adapters and models; equal ones once."""
+        found: dict[str, dict[str, Any]] = {}
+        seen: set[Path] = set()
+        for label, part in self.parts.items():
+            for name, record in part.training.items():
+                folder = {**part.folders["models"], **part.folders["adapters"]}[name]
+                if folder not in seen:
+                    found[f"{label}: {name}" if label else name] = record
+                seen.add(folder)
+        return found
+
+    @property
+    def merges(self) -> dict[str, Any]:
+        """Merged pool → its `merge-report.json`."""
+        return {name: report for part in self.parts.values() for name, report in part.merges.items()}
+
+    @property
+    def costs(self) -> dict[str, PoolCost]:
+        """As of the parts."""
+        return {name: cost for part in self.parts.values() for name, cost in part.costs.items()}
 
     @property
     def info(self) -> RunInfo:
-        """What the report says of the run besides scores."""
+        """What the report says of the run besides scores; of the corpora, that of the last variant."""
+        *_, last = self.parts.values()
         return RunInfo(
             recipe_name=self.recipe.name,
             recipe=self.recipe.resolved(),
@@ -145,12 +213,6 @@ class FinishedRun:
             machine=self.machine,
             stage_seconds=self.stage_seconds,
             costs=self.costs,
-            corpus=self.corpus.summary,
+            corpus=last.corpus.summary,
             warnings=self.warnings,
         )
-
-    def _cost(self, name: str, pool: Pool) -> PoolCost:
-        routes = self.pools[name.partition("+")[0]].description.routes
-        trained = {route for route in routes.values() if route}
-        seconds = sum(self.training[job]["seconds"] for job in trained) if trained else None
-        return PoolCost(len(pool.adapters), pool.num_parameters, seconds)

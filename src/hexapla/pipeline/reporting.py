@@ -93,7 +93,8 @@ def analyze_runs(outs: Sequence[Path], into: Path | None) -> str:
     num_parameters: dict[str, int] = {}
     for out in outs:
         run = FinishedRun.load(out)
-        for name, table in run.tables.items():
+        measured = {name: table for part in run.parts.values() for name, table in part.tables.items()}
+        for name, table in measured.items():
             shown = name if name not in tables else f"{out.name}/{name}"
             tables[shown] = replace(table, pool=shown)
             num_parameters[shown] = run.costs[name].num_parameters

@@ -12,10 +12,9 @@ from hexapla.common.artifacts import digest_of
 from hexapla.data.rows import Row
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.evaluate.spec import EvaluateSpec
-from hexapla.evaluate.stage import evaluate_pool, signatures
-from hexapla.languages import Direction
+from hexapla.evaluate.stage import Wanted, evaluate_pool, signatures
 from hexapla.pipeline.workspace import Workspace
-from hexapla.pool import Pool
+from hexapla.pool import AdapterEntry, Pool, PoolDescription
 from hexapla.translate.spec import TranslateSpec
 
 if TYPE_CHECKING:
@@ -45,9 +44,9 @@ class Measurement:
             UserError: no test set has rows in its directions, or a metric cannot be computed.
         """
         name = pool.description.name
-        identity = {"pool": _digest(pool), "translate": self.decoding.resolved()}
+        identity = {"pool": translation_digest(pool.description, pool.adapters), "translate": self.decoding.resolved()}
 
-        def translate(requests: list[tuple[str, Direction]]) -> Iterator[tuple[int, Translation]]:
+        def translate(requests: list[Wanted]) -> Iterator[tuple[int, Translation]]:
             from hexapla.translate.translator import Request
 
             return translator().translate_requests(Request(*request) for request in requests)
@@ -60,9 +59,10 @@ class Measurement:
                 spec=self.spec,
                 translate=translate,
                 folder=aside,
-                translations=workspace.translations(name, identity),
+                translations=workspace.translations(identity),
                 identity=identity,
                 seed=self.seed,
+                auxiliaries=pool.description.auxiliaries if self.decoding.pmp == "given" else None,
             )
 
         key = {**identity, **self._key, "signatures": signatures(self.spec, pool.description.layout)}
@@ -78,14 +78,14 @@ class Measurement:
         return {"tests": tests, "evaluate": evaluate, "seed": self.seed}
 
 
-def _digest(pool: Pool) -> str:
-    """Of what its translations depend on; `Pool.digest` also covers its provenance."""
-    described = pool.description
-    return digest_of(
-        {
-            "base": described.base_fingerprint,
-            "template": described.template_hash,
-            "routes": {str(direction): route for direction, route in described.routes.items()},
-            "adapters": {name: [each.weights_digest, each.config_digest] for name, each in pool.adapters.items()},
-        }
-    )
+def translation_digest(described: PoolDescription, adapters: Mapping[str, AdapterEntry]) -> str:
+    """sha256 of what a pool's translations depend on; `Pool.digest` also covers its provenance."""
+    depends: dict[str, Any] = {
+        "base": described.base_fingerprint,
+        "template": described.template_hash,
+        "routes": {str(direction): route for direction, route in described.routes.items()},
+        "adapters": {name: [each.weights_digest, each.config_digest] for name, each in adapters.items()},
+    }
+    if described.auxiliaries:
+        depends["auxiliaries"] = {str(direction): code for direction, code in described.auxiliaries.items()}
+    return digest_of(depends)

@@ -4,7 +4,7 @@ OUT/recipe.yaml            the resolved recipe of the last run
 OUT/run.jsonl              events of all runs, appended
 OUT/artifacts/KIND-NAME-DIGEST/   finished stages; DIGEST is that of the stage's key
 OUT/work/KIND-NAME-DIGEST/        what unfinished stages continue from
-OUT/translations/POOL-DIGEST/     every translation that was ever made of a pool
+OUT/translations/DIGEST/          every translation that was ever made by the same model in the same way
 OUT/run.json                      where everything of the last finished run lies
 OUT/pools/NAME, OUT/scores/NAME   links to the artifacts of the last run
 """
@@ -74,9 +74,9 @@ class Workspace:
         """The folder where an unfinished stage keeps what it continues from."""
         return self.out / "work" / artifact.name
 
-    def translations(self, name: str, identity: dict[str, Any]) -> Path:
-        """The folder where a pool's translations are kept, whatever is measured on them."""
-        return self.out / "translations" / f"{name}-{digest_of(identity)[:_DIGEST_LENGTH]}"
+    def translations(self, identity: dict[str, Any]) -> Path:
+        """The folder where translations that depend on `identity` are kept, whatever becomes of them."""
+        return self.out / "translations" / digest_of(identity)[:_DIGEST_LENGTH]
 
     def make(self, kind: str, name: str, key: dict[str, Any], build: Callable[[Path, Path], None]) -> Path:
         """The artifact of a stage: found if it was finished before, otherwise built.

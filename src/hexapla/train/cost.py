@@ -87,7 +87,9 @@ class TrainingCost:
         return self._shapes.num_base
 
     def num_adapter_parameters(self, adapter: str | None = None) -> int:
-        """Parameters of one adapter: Σ r·(I + O) over the layers that it adapts."""
+        """Parameters of one adapter: Σ r·(I + O) over the layers that it adapts; all of a model trained whole."""
+        if self.spec.method == "full":
+            return self.num_base_parameters
         return self.num_parameters(self._settings(adapter).lora.rank)
 
     def num_parameters(self, rank: int | Literal["full"]) -> int:
@@ -102,16 +104,24 @@ class TrainingCost:
     def flops(self, num_tokens: int, adapter: str | None = None) -> float:
         """Arithmetic to train on so many tokens (epochs counted by the caller).
 
-        4·N a token for the frozen base (2·N forward, 2·N for the gradient of the activations) and 6·P for the adapter;
-        gradient checkpointing adds another forward pass. Left out: attention scores, which matter beyond some thousand
-        tokens of context, and padding. Logits count for every token, though only targets need them.
+        4·N a token for the frozen base (2·N forward, 2·N for the gradient of the activations) and 6·P for the adapter,
+        or 6·N for a whole model; gradient checkpointing adds another forward pass. Left out: attention scores, which
+        matter beyond some thousand tokens of context, and padding. Logits count for every token, though only targets
+        need them.
         """
         num_multiplied = self._shapes.num_linear + self._shapes.num_head
+        if self.spec.method == "full":
+            return num_tokens * full_flops_a_token(num_multiplied, self.spec.gradient_checkpointing)
         num_adapter = self.num_adapter_parameters(adapter)
         per_token = 4.0 * num_multiplied + 6.0 * num_adapter
         if self.spec.gradient_checkpointing:
             per_token += 2.0 * (num_multiplied + num_adapter)
         return num_tokens * per_token
+
+    def pretraining_flops(self, num_tokens: int, *, gradient_checkpointing: bool) -> float:
+        """Arithmetic to pre-train the whole base on so many tokens, as `flops` counts it."""
+        num_multiplied = self._shapes.num_linear + self._shapes.num_head
+        return num_tokens * full_flops_a_token(num_multiplied, gradient_checkpointing)
 
     @property
     def largest_rank(self) -> int:
@@ -132,7 +142,12 @@ class TrainingCost:
 
     @property
     def base_bytes(self) -> int:
-        """Memory for the base; embeddings, norms and the output head are never quantised."""
+        """Memory for the base; embeddings, norms and the output head are never quantised.
+
+        Nothing for a model that is trained whole: it counts as the state of what is trained.
+        """
+        if self.spec.method == "full":
+            return 0
         quantized = _QUANTIZED_BYTES.get(self.spec.quantization, self.weight_bytes)
         num_linear = self._shapes.num_linear
         return (self._shapes.num_base - num_linear) * self.weight_bytes + round(num_linear * quantized)
@@ -141,8 +156,11 @@ class TrainingCost:
         """Memory on the device for one adapter in training: value, gradient and two moments of each parameter, fp32.
 
         A bank lays its adapters out as rows of equal length, so `rank` is there the largest of a wave. The reference
-        trainer keeps a fifth copy, the values before the latest update.
+        trainer keeps a fifth copy, the values before the latest update. A model that is trained whole has four of
+        every parameter.
         """
+        if self.spec.method == "full":
+            return self.num_base_parameters * (_VALUE_AND_GRADIENT_BYTES + _MOMENTS_BYTES["device"])
         if self.spec.method == "peft":
             of_parameter = _VALUE_AND_GRADIENT_BYTES + _MOMENTS_BYTES["device"] + _GOOD_VALUES_BYTES
         else:
@@ -192,6 +210,11 @@ class TrainingCost:
         num_rows = min(num_tokens, max(head._MIN_CHUNK_ROWS, chunk_bytes // (4 * vocabulary)))
         product_bytes = self.weight_bytes if self.weight_bytes < 4 else 0  # of the logits before they become fp32
         return num_rows * vocabulary * (4 + product_bytes)
+
+
+def full_flops_a_token(num_multiplied: int, gradient_checkpointing: bool) -> float:
+    """Arithmetic of a token in training every parameter: 2·N forward, 4·N backward; checkpointing adds 2·N."""
+    return (8.0 if gradient_checkpointing else 6.0) * num_multiplied
 
 
 def estimate_tokens(examples: Iterable[Example], num_prompt_characters: int = 80) -> int:

@@ -86,7 +86,7 @@ def encode_examples(
     """
     kept: list[EncodedExample] = []
     reasons: Counter[str] = Counter()
-    special = _control_ids(tokenizer)
+    special = control_ids(tokenizer)
     eos = tokenizer.eos_token_id
     for start in range(0, len(examples), _CHUNK):
         chunk = examples[start : start + _CHUNK]
@@ -135,6 +135,6 @@ def _holds_special(text: EncodedText, span: tuple[int, int], special: frozenset[
     )
 
 
-def _control_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def control_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Special tokens that no sentence may hold; the unknown token stands for ordinary characters."""
     return frozenset(tokenizer.all_special_ids) - {tokenizer.unk_token_id}

@@ -66,7 +66,8 @@ class TrainResult:
         development_chrf: [step, chrF] of the same, where that decides which state is best.
         story: what happened, in words, when it diverged.
         threads: CPU threads that torch used; equal bytes need an equal number.
-        trainer: bank or peft; `company` is the number of adapters that it was trained beside, itself included.
+        trainer: bank, peft, full, or lora (an adapter folded into the base); `company` is the number of adapters that
+            it was trained beside, itself included.
     """
 
     adapter: str

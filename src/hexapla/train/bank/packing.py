@@ -125,7 +125,7 @@ def pack(pieces: Sequence[Piece], device: torch.device, sequence_seeds: Sequence
     piece_targets = [sum(example.num_target_tokens for example in piece.examples) for piece in pieces]
     weights = np.repeat([1.0 / piece.num_batch_targets for piece in pieces], piece_targets)
     segments = _segments(pieces)
-    buckets, gather, scatter = _buckets(lengths, starts)
+    buckets, gather, scatter = attention_buckets(lengths, starts)
 
     def on_device(array: np.ndarray, dtype: torch.dtype) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device=device, dtype=dtype)
@@ -161,7 +161,9 @@ def _segments(pieces: Sequence[Piece]) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def _buckets(lengths: np.ndarray, starts: np.ndarray) -> tuple[tuple[AttentionBucket, ...], np.ndarray, np.ndarray]:
+def attention_buckets(
+    lengths: np.ndarray, starts: np.ndarray
+) -> tuple[tuple[AttentionBucket, ...], np.ndarray, np.ndarray]:
     """Sequences by length, longest first, a bucket ending where its padding would exceed the bound; gather, scatter."""
     order = np.argsort(-lengths, kind="stable")
     scatter = np.empty(starts[-1], dtype=np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -58,3 +58,10 @@ class PretrainSpec(Spec):
     )
     gradient_checkpointing: bool = Field(default=False, description="Recompute layers in the backward pass.")
     checkpoint_every_s: float = Field(default=900.0, ge=0, description="Seconds between checkpoints. Ours.")
+
+    def outcome(self) -> dict[str, Any]:
+        """What of the settings the trained model depends on, beyond the order of summation, as JSON data."""
+        settings = self.resolved()
+        for neutral in ("micro_batch_tokens", "gradient_checkpointing", "checkpoint_every_s"):
+            del settings[neutral]
+        return settings

@@ -1,0 +1,423 @@
+"""The stages of one recipe, or of one variant of it, from corpora to scores; each once, found again by its key."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hexapla import prompts
+from hexapla.base import Base, fingerprint, load_tokenizer
+from hexapla.common.artifacts import digest_file, digest_of, is_complete, read_json
+from hexapla.common.progress import duration
+from hexapla.data.auxiliaries import Auxiliaries
+from hexapla.data.examples import ExampleMaker, make_examples
+from hexapla.data.spec import DataSpec
+from hexapla.data.stage import Corpus, build_corpus, clean_versions, input_digests, load_corpus
+from hexapla.evaluate.scores import ScoreTable
+from hexapla.merge.stage import merge_pool, remove_leftovers
+from hexapla.pipeline.development import DevelopmentTranslator
+from hexapla.pipeline.examples import auxiliaries_of, example_maker
+from hexapla.pipeline.finished import BASE_POOL, PRETRAINED_POOL, FinishedPart
+from hexapla.pipeline.scoring import Measurement
+from hexapla.pipeline.synthetic import make_synthetic
+from hexapla.pipeline.vocabulary import show_vocabulary
+from hexapla.pipeline.workspace import Workspace, versions
+from hexapla.plan import SHARED, Job
+from hexapla.pool import Pool, PoolDescription, describe_base, write_pool
+from hexapla.prompts import Template
+from hexapla.recipe import Recipe
+from hexapla.train.result import SUMMARY_FILE
+from hexapla.train.task import TrainTask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from hexapla.translate.engines.torch_engine import TorchEngine
+    from hexapla.translate.translator import Translator
+
+
+@dataclass
+class Session:
+    """What the parts of a run share: the workspace, the latest base for decoding, warnings and times.
+
+    Attributes:
+        baselines: bare bases that are measured already; later parts leave them out.
+    """
+
+    workspace: Workspace
+    warnings: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    baselines: set[str] = field(default_factory=set)
+    _engine: TorchEngine | None = None
+
+    def engine(self, base: Base, precision: Literal["auto", "fp32", "bf16"]) -> TorchEngine:
+        """The base for decoding; the one before is let go."""
+        from hexapla.translate.engines.torch_engine import TorchEngine
+
+        if self._engine is None or fingerprint(self._engine.base) != fingerprint(base):
+            self._engine = None
+            self._engine = TorchEngine(base, precision=precision)
+        return self._engine
+
+    @contextlib.contextmanager
+    def stage(self, name: str, label: str) -> Iterator[None]:
+        """Say what runs and how long it took; the times of all parts add up."""
+        shown = f"{label}: {name}" if label else name
+        print(f"[{shown}]", file=sys.stderr, flush=True)
+        self.workspace.log.write("stage-start", stage=name, part=label)
+        start = time.monotonic()
+        yield
+        took = time.monotonic() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + took
+        self.workspace.log.write("stage-end", stage=name, part=label, seconds=round(took, 3))
+        print(f"[{shown}] {duration(took)}", file=sys.stderr, flush=True)
+
+
+@dataclass
+class Part:
+    """One pass over the stages of one recipe; the base is loaded when a stage needs it and not before.
+
+    Attributes:
+        label: name of the variant; empty when the recipe has none. Pools are called by it.
+    """
+
+    recipe: Recipe
+    label: str
+    session: Session
+
+    def execute(self) -> FinishedPart:
+        """Every stage that is not finished."""
+        with self._stage("corpus"):
+            corpus_folder = self._corpus()
+        models = {}
+        if self.recipe.pretrain is not None:
+            with self._stage("pretraining"):
+                show_vocabulary(self.recipe, self._corpus_read, self._workspace)
+                models[PRETRAINED_POOL] = self._pretrained
+        with self._stage("training"):
+            adapters, trained = self._trained()
+            models |= trained
+        with self._stage("pools"):
+            pools = self._pools(adapters, trained)
+        with self._stage("merge"):
+            pools |= self._merged(pools)
+        with self._stage("scores"):
+            tables = self._scores(pools)
+        return FinishedPart(
+            self.recipe,
+            {
+                "corpus": {self.recipe.name: corpus_folder},
+                "models": models,
+                "adapters": adapters,
+                "pools": {name: pool.folder for name, pool in pools.items()},
+                "scores": {name: table.folder for name, table in tables.items()},
+            },
+        )
+
+    # Corpus
+
+    @cached_property
+    def _data(self) -> DataSpec:
+        """The recipe's corpora, with those that are made by translation."""
+        return make_synthetic(self.recipe, self._workspace, self.session.engine)
+
+    def _corpus(self) -> Path:
+        recipe, data = self.recipe, self._data
+        settings = data.resolved()
+        for shaping in ("downsample", "pmp"):  # of examples, which are made of the rows
+            del settings[shaping]
+        if settings["clean"] is not None:
+            del settings["clean"]["processes"]
+        key = {
+            "data": settings,
+            "filters": clean_versions(data.clean),
+            "languages": list(recipe.languages),
+            "hubs": list(recipe.hubs),
+            "seed": recipe.seed,
+            "inputs": input_digests(data, recipe.languages),
+        }
+        return self._workspace.make(
+            "corpus",
+            recipe.name,
+            key,
+            lambda aside, _: build_corpus(
+                data,
+                recipe.languages,
+                aside,
+                seed=recipe.seed,
+                hubs=recipe.hubs,
+                directions=recipe.layout.directions,
+            ),
+        )
+
+    @cached_property
+    def _corpus_read(self) -> Corpus:
+        return load_corpus(self._corpus())
+
+    # Continued pre-training
+
+    @cached_property
+    def _pretrained(self) -> Path:
+        """The base after continued pre-training: found, or made."""
+        recipe, spec, corpus = self.recipe, self.recipe.pretrain, self._corpus_read
+        assert spec is not None
+        key = {
+            "base": fingerprint(recipe.base_model),
+            "pretrain": spec.outcome(),
+            "seed": recipe.seed,
+            "text": [path and digest_file(path) for path in (corpus.monolingual, corpus.bilingual)],
+            "languages": list(recipe.languages),
+            "hubs": list(recipe.hubs),
+        }
+
+        def build(aside: Path, work: Path) -> None:
+            from hexapla.train.pretrain.stage import pretrain_model
+
+            pretrain_model(
+                recipe.base_model,
+                spec,
+                recipe.seed,
+                monolingual=corpus.monolingual,
+                bilingual=corpus.bilingual,
+                languages=recipe.languages,
+                hubs=recipe.hubs,
+                folder=aside,
+                work=work,
+                log=self._workspace.log,
+            )
+
+        return self._workspace.make("model", PRETRAINED_POOL, key, build)
+
+    @cached_property
+    def base(self) -> Base:
+        """What is post-trained: the recipe's base, after continued pre-training if there is any."""
+        return self.recipe.base_model if self.recipe.pretrain is None else Base(str(self._pretrained))
+
+    # Training
+
+    def _trained(self) -> tuple[dict[str, Path], dict[str, Path]]:
+        """Train what is not trained yet; returns the PEFT folder of every job, or the folder of the whole model."""
+        tasks = [self._task(job) for job in self.recipe.plan.jobs]
+        if self.recipe.train.method == "full":
+            return {}, {SHARED: self._model(tasks[0])}
+        return self._adapters(tasks), {}
+
+    def _model(self, task: TrainTask) -> Path:
+        def build(aside: Path, work: Path) -> None:
+            from hexapla.train.full.stage import train_model
+
+            recipe = self.recipe
+            train_model(
+                self.base,
+                self._template,
+                recipe.train,
+                recipe.seed,
+                task,
+                folder=aside,
+                work=work,
+                log=self._workspace.log,
+            )
+
+        folder = self._workspace.make("model", task.job.name, self._adapter_key(task), build)
+        self._warn_of_divergence("the model", folder / SUMMARY_FILE)
+        return folder
+
+    def _adapters(self, tasks: list[TrainTask]) -> dict[str, Path]:
+        keys = {task.job.name: self._adapter_key(task) for task in tasks}
+        folders = {name: self._workspace.location("adapter", name, key) for name, key in keys.items()}
+        finished = frozenset(name for name, folder in folders.items() if is_complete(folder))
+        work = self._workspace.work(self._workspace.location("adapter", "all", keys))
+        if len(finished) < len(tasks):
+            from hexapla.train.stage import train_adapters
+
+            train_adapters(
+                self.base,
+                self._template,
+                self.recipe.train,
+                self.recipe.seed,
+                tasks,
+                deliver=lambda name, fill: self._keep_adapter(name, keys[name], fill),
+                finished=finished,
+                work=work,
+                translate=DevelopmentTranslator(self._base_description, self.recipe.translate),
+                log=self._workspace.log,
+            )
+        shutil.rmtree(work, ignore_errors=True)
+        for name, folder in folders.items():
+            self._warn_of_divergence(f"the adapter {name}", folder / SUMMARY_FILE)
+        return folders
+
+    def _task(self, job: Job) -> TrainTask:
+        corpus = self._corpus_read
+        development = make_examples(corpus.dev, job.directions) if self.recipe.train.development else ()
+        return TrainTask(job, self._examples.training(corpus.train, job.directions), development)
+
+    def _keep_adapter(self, name: str, key: dict[str, Any], fill: Callable[[Path], None]) -> None:
+        self._workspace.make("adapter", name, key, lambda aside, _: fill(aside))
+
+    def _warn_of_divergence(self, what: str, summary_file: Path) -> None:
+        summary = read_json(summary_file)
+        if summary["status"] == "diverged":
+            part = f"{self.label}: " if self.label else ""
+            self.session.warnings.append(
+                f"{part}{what} diverged and was left at its state after {summary['num_steps']} steps "
+                f"(see {summary_file}); a lower train.optimizer.lr may help"
+            )
+
+    def _adapter_key(self, task: TrainTask) -> dict[str, Any]:
+        """What an adapter depends on: its own examples, not the corpus, so that a new language leaves it alone."""
+        texts = [
+            [[example.id, example.source, example.target, example.auxiliary] for example in examples]
+            for examples in (task.examples, task.development)
+        ]
+        return {
+            "base": self._fingerprint,
+            "template": self._template_hash,
+            "train": self.recipe.train.outcome(task.job.name),
+            "seed": self.recipe.seed,
+            "job": task.job.name,
+            "directions": [str(direction) for direction in task.job.directions],
+            "examples": digest_of(texts),
+        }
+
+    @cached_property
+    def _examples(self) -> ExampleMaker:
+        return example_maker(self.recipe, self._auxiliaries)
+
+    @cached_property
+    def _auxiliaries(self) -> Auxiliaries:
+        return auxiliaries_of(self.recipe, self._corpus(), self.base, self._workspace)
+
+    # Pools
+
+    def _pools(self, adapters: dict[str, Path], models: dict[str, Path]) -> dict[str, Pool]:
+        recipe, plan = self.recipe, self.recipe.plan
+        described = replace(
+            self._base_description, auxiliaries=self._auxiliaries.by_direction(recipe.layout.directions)
+        )
+        own = None if recipe.pretrain is None else self._pretrained
+        pools = {}
+        name = BASE_POOL if recipe.pretrain is None else PRETRAINED_POOL
+        if recipe.evaluate.baseline and name not in self.session.baselines:
+            self.session.baselines.add(name)
+            pools[name] = self._pool(replace(described, name=name), {}, own)
+        for strategy, routes in plan.routes.items():
+            name = self._pool_name(strategy)
+            if strategy in models:
+                base = Base(str(models[strategy]))
+                trained = replace(described, name=name, base=base, base_fingerprint=fingerprint(base))
+                pools[name] = self._pool(trained, {}, models[strategy])
+                continue
+            folders = {job.name: adapters[job.name] for job in plan.jobs_of(strategy)}
+            trained = replace(described, name=name, layout=plan.layouts[strategy], routes=dict(routes))
+            pools[name] = self._pool(trained, folders, own)
+        return pools
+
+    def _pool_name(self, strategy: str) -> str:
+        if not self.label:
+            return strategy
+        return self.label if len(self.recipe.plan.routes) == 1 else f"{self.label}.{strategy}"
+
+    def _pool(self, description: PoolDescription, adapters: dict[str, Path], model: Path | None) -> Pool:
+        recipe = self.recipe
+        pretrain = None if recipe.pretrain is None else recipe.pretrain.resolved()
+        provenance = {
+            "made_by": "hexapla run",
+            "recipe": {
+                "pretrain": pretrain,
+                "train": recipe.train.resolved(),
+                "data": recipe.data.resolved(),
+                "seed": recipe.seed,
+            },
+            "adapters": {name: folder.name for name, folder in adapters.items()},
+            "model": None if model is None else model.name,
+            "versions": versions(),
+        }
+        description = replace(description, provenance=provenance)
+        key = {
+            "base": description.base_fingerprint,
+            "template": description.template_hash,
+            "routes": {str(direction): route for direction, route in description.routes.items()},
+            "auxiliaries": {str(direction): code for direction, code in description.auxiliaries.items()},
+            "groups": {name: list(members) for name, members in description.layout.groups.items()},
+            "provenance": provenance,
+        }
+        folder = self._workspace.location("pool", description.name, key)
+        pool = Pool.load(folder) if is_complete(folder) else write_pool(folder, description, adapters, model=model)
+        self._workspace.link("pools", description.name, folder)
+        return pool
+
+    def _merged(self, pools: dict[str, Pool]) -> dict[str, Pool]:
+        spec = self.recipe.merge
+        merged = {}
+        for strategy in self.recipe.merged_strategies:
+            assert spec is not None
+            trained = pools[self._pool_name(strategy)]
+            name = f"{trained.description.name}+{spec.operator}"
+            key = {"pool": trained.digest, "merge": spec.resolved(), "seed": self.recipe.seed}
+            folder = self._workspace.location("pool", name, key)
+            if is_complete(folder):
+                remove_leftovers(folder)
+                merged[name] = Pool.load(folder)
+            else:
+                merged[name] = merge_pool(trained, spec, folder, name=name, seed=self.recipe.seed)
+            self._workspace.link("pools", name, folder)
+        return merged
+
+    # Scores
+
+    def _scores(self, pools: dict[str, Pool]) -> dict[str, ScoreTable]:
+        recipe = self.recipe
+        measurement = Measurement(self._corpus_read.tests, recipe.evaluate, recipe.translate, recipe.seed)
+        return {
+            name: measurement.of(pool, self._workspace, partial(self._translator, pool)) for name, pool in pools.items()
+        }
+
+    def _translator(self, pool: Pool) -> Translator:
+        from hexapla.translate.translator import Translator
+
+        engine = self.session.engine(pool.description.base, self.recipe.translate.precision)
+        return Translator(pool, self.recipe.translate, engine=engine)
+
+    # What all stages need of the base
+
+    @property
+    def _workspace(self) -> Workspace:
+        return self.session.workspace
+
+    def _stage(self, name: str) -> contextlib.AbstractContextManager[None]:
+        return self.session.stage(name, self.label)
+
+    @cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        return load_tokenizer(self.base)
+
+    @cached_property
+    def _base_description(self) -> PoolDescription:
+        """The pool that is the bare base."""
+        return describe_base(
+            name=BASE_POOL,
+            base=self.base,
+            tokenizer=self._tokenizer,
+            template=self._template,
+            layout=self.recipe.layout,
+        )
+
+    @cached_property
+    def _template(self) -> Template:
+        return prompts.get_template(self.recipe.prompt)
+
+    @cached_property
+    def _template_hash(self) -> str:
+        return prompts.template_hash(self._template, self._tokenizer)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.base)

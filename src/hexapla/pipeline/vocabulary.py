@@ -1,0 +1,38 @@
+"""What the base's vocabulary makes of the text that is to be trained on, said before anything is trained."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+
+from hexapla.base import fingerprint, load_tokenizer
+from hexapla.common.artifacts import write_json
+from hexapla.data.stage import Corpus
+from hexapla.pipeline.workspace import Workspace
+from hexapla.recipe import Recipe
+
+VOCABULARY_FILE = "vocabulary.json"
+
+
+def show_vocabulary(recipe: Recipe, corpus: Corpus, workspace: Workspace) -> None:
+    """Measure the fertility of every language on the text for pre-training, once: printed, and kept as an artifact."""
+    from hexapla.train.pretrain.documents import rows_from
+    from hexapla.train.pretrain.vocabulary import measure_vocabulary, vocabulary_table
+
+    hub = recipe.hubs[0]
+    paths = [path for path in (corpus.bilingual, corpus.monolingual) if path is not None]
+    key = {
+        "base": fingerprint(recipe.base_model),
+        "text": [path.parent.resolve().name for path in paths],
+        "hub": hub,
+        "seed": recipe.seed,
+    }
+
+    def build(aside: Path, _: Path) -> None:
+        rows = (row for row, _ in itertools.chain.from_iterable(map(rows_from, paths)))
+        records = measure_vocabulary(load_tokenizer(recipe.base_model), rows, hub=hub, seed=recipe.seed)
+        write_json(aside / VOCABULARY_FILE, [record.to_record() for record in records])
+        print(vocabulary_table(records, hub), file=sys.stderr, flush=True)
+
+    workspace.make("vocabulary", recipe.name, key, build)

@@ -117,6 +117,9 @@ def test_the_report_compares_the_variants_and_draws_the_sweep(lmt: Finished) -> 
     svg = (lmt.out / "figures" / "sweep-data.downsample.to_hub-chart.svg").read_text(encoding="utf-8")
     for shown in ("chrF", "mean occurrences of a target", "off-target"):
         assert shown in svg
+    sources = (lmt.out / "tables" / "pretraining-sources.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[0] for line in sources[1:]] == ["monolingual", "en", "fr"]
+    assert (lmt.out / "tables" / "vocabulary.csv").is_file()
     steps = (lmt.out / "tables" / "ablation.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[0] for line in steps[1:]] == ["base", "pretrained", "plain", "pre", "pmp"]
 

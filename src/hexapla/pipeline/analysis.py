@@ -16,14 +16,16 @@ from hexapla.analyze.correlation import Feature, explanations, resource_feature
 from hexapla.analyze.differences import differences_section
 from hexapla.analyze.geometry_section import geometry_features, geometry_section
 from hexapla.analyze.present import Section
+from hexapla.analyze.pretraining import pretraining_section
 from hexapla.analyze.repetition import Target, memorisation, repetition_features, repetition_section
 from hexapla.analyze.store import write_sections
-from hexapla.common.artifacts import is_complete
+from hexapla.common.artifacts import is_complete, read_json
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.languages import Direction
 from hexapla.pipeline.examples import example_maker
-from hexapla.pipeline.finished import BASE_POOL, FinishedPart, FinishedRun
+from hexapla.pipeline.finished import BASE_POOL, PRETRAINED_POOL, FinishedPart, FinishedRun
 from hexapla.pipeline.variants import analyze_variants
+from hexapla.pipeline.vocabulary import VOCABULARY_FILE
 from hexapla.pipeline.workspace import Workspace
 from hexapla.plan import SEPARATE, SHARED
 from hexapla.pool import Pool
@@ -34,7 +36,8 @@ def analyze_once(run: FinishedRun, workspace: Workspace, *, is_whole: bool | Non
 
     Args:
         is_whole: whether everything is made; False: the differences only, which read no adapter. None: everything where
-            the recipe asks for the analysis of conflict and synergy or has variants, or where it was made before.
+            the recipe asks for the analysis of conflict and synergy, pre-trains or has variants, or where it was made
+            before.
     """
     made_of = {
         "parts": {
@@ -46,7 +49,7 @@ def analyze_once(run: FinishedRun, workspace: Workspace, *, is_whole: bool | Non
 
     name = run.recipe.name
     if is_whole is None:
-        asked = run.recipe.analyze.conflict is not None or run.only is None
+        asked = run.only is None or run.recipe.analyze.conflict is not None or run.recipe.pretrain is not None
         is_whole = asked or is_complete(workspace.location("analysis", name, {"whole": True, **made_of}))
 
     def build(aside: Path, _: Path) -> None:
@@ -56,11 +59,20 @@ def analyze_once(run: FinishedRun, workspace: Workspace, *, is_whole: bool | Non
 
 
 def analyze_run(run: FinishedRun) -> Iterator[Section]:
-    """All that can be said about a run: what it lacks is left out."""
+    """All that can be said about a run: what it lacks is left out; of several pre-trained bases the first is shown."""
+    pretrained = [part for part in run.parts.values() if PRETRAINED_POOL in part.folders["models"]]
+    if pretrained:
+        yield _pretraining(pretrained[0])
     if run.only is not None:
         yield from _analyze_part(run.only)
     else:
         yield from analyze_variants(run)
+
+
+def _pretraining(part: FinishedPart) -> Section:
+    [vocabulary] = part.folders["vocabulary"].values()
+    record = part.training[PRETRAINED_POOL]
+    return pretraining_section(record, read_json(vocabulary / VOCABULARY_FILE), part.recipe.hubs[0])
 
 
 def _analyze_part(run: FinishedPart) -> Iterator[Section]:

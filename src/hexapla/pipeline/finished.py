@@ -33,7 +33,7 @@ class FinishedPart:
     """What one recipe left: the run's own, or one of its variants.
 
     Attributes:
-        folders: kind (`corpus`, `models`, `adapters`, `pools`, `scores`) → name → folder.
+        folders: kind (`corpus`, `vocabulary`, `models`, `adapters`, `pools`, `scores`) → name → folder.
     """
 
     recipe: Recipe

@@ -96,10 +96,10 @@ class Part:
         """Every stage that is not finished."""
         with self._stage("corpus"):
             corpus_folder = self._corpus()
-        models = {}
+        models, vocabulary = {}, {}
         if self.recipe.pretrain is not None:
             with self._stage("pretraining"):
-                show_vocabulary(self.recipe, self._corpus_read, self._workspace)
+                vocabulary[self.recipe.name] = show_vocabulary(self.recipe, self._corpus_read, self._workspace)
                 models[PRETRAINED_POOL] = self._pretrained
         with self._stage("training"):
             adapters, trained = self._trained()
@@ -114,6 +114,7 @@ class Part:
             self.recipe,
             {
                 "corpus": {self.recipe.name: corpus_folder},
+                "vocabulary": vocabulary,
                 "models": models,
                 "adapters": adapters,
                 "pools": {name: pool.folder for name, pool in pools.items()},

@@ -15,7 +15,7 @@ from hexapla.recipe import Recipe
 VOCABULARY_FILE = "vocabulary.json"
 
 
-def show_vocabulary(recipe: Recipe, corpus: Corpus, workspace: Workspace) -> None:
+def show_vocabulary(recipe: Recipe, corpus: Corpus, workspace: Workspace) -> Path:
     """Measure the fertility of every language on the text for pre-training, once: printed, and kept as an artifact."""
     from hexapla.train.pretrain.documents import rows_from
     from hexapla.train.pretrain.vocabulary import measure_vocabulary, vocabulary_table
@@ -35,4 +35,4 @@ def show_vocabulary(recipe: Recipe, corpus: Corpus, workspace: Workspace) -> Non
         write_json(aside / VOCABULARY_FILE, [record.to_record() for record in records])
         print(vocabulary_table(records, hub), file=sys.stderr, flush=True)
 
-    workspace.make("vocabulary", recipe.name, key, build)
+    return workspace.make("vocabulary", recipe.name, key, build)

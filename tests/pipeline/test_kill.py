@@ -56,9 +56,9 @@ def merging(out: Path) -> bool:
 
 
 def translating(out: Path) -> bool:
-    """A trained pool has some of its translations."""
-    logs = list(out.glob("translations/separate-*/hypotheses.jsonl"))
-    return bool(logs) and logs[0].read_bytes().count(b"\n") >= 3
+    """The third pool, which is the second of the trained ones, has some of its translations."""
+    logs = list(out.glob("translations/*/hypotheses.jsonl"))
+    return len(logs) == 3 and min(log.read_bytes().count(b"\n") for log in logs) >= 3
 
 
 def stop_at(recipe: Path, out: Path, moment: Moment, kind: signal.Signals) -> tuple[int, str]:

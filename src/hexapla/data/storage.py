@@ -65,14 +65,27 @@ def stream_rows(path: Path) -> Iterator[Row]:
     Raises:
         CorruptArtifactError: the file is missing or damaged.
     """
+    return (row for row, _ in rows_from(path))
+
+
+def rows_from(path: Path, offset: int = 0) -> Iterator[tuple[Row, int]]:
+    """The rows of such a file from a byte offset on, each with the offset behind it; this is how a reader goes on.
+
+    Raises:
+        CorruptArtifactError: the file is missing or damaged.
+    """
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
+        with path.open("rb") as file:
+            file.seek(offset)
             for line in file:
-                yield Row.from_record(json.loads(line))
+                offset += len(line)
+                yield Row.from_record(json.loads(line)), offset
     except FileNotFoundError as error:
         raise CorruptArtifactError("This file does not exist.", where=str(path)) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise CorruptArtifactError(f"This is not a file of rows ({error}).", where=str(path)) from error
+        raise CorruptArtifactError(
+            f"This is not a file of rows: the line that ends at byte {offset} is none ({error}).", where=str(path)
+        ) from error
 
 
 class NoSink:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hexapla.base import fingerprint, load_tokenizer
 from hexapla.common.artifacts import write_json
-from hexapla.data.stage import Corpus
+from hexapla.data.stage import Corpus, stream_rows
 from hexapla.pipeline.workspace import Workspace
 from hexapla.recipe import Recipe
 
@@ -17,7 +17,6 @@ VOCABULARY_FILE = "vocabulary.json"
 
 def show_vocabulary(recipe: Recipe, corpus: Corpus, workspace: Workspace) -> Path:
     """Measure the fertility of every language on the text for pre-training, once: printed, and kept as an artifact."""
-    from hexapla.train.pretrain.documents import rows_from
     from hexapla.train.pretrain.vocabulary import measure_vocabulary, vocabulary_table
 
     hub = recipe.hubs[0]
@@ -30,7 +29,7 @@ def show_vocabulary(recipe: Recipe, corpus: Corpus, workspace: Workspace) -> Pat
     }
 
     def build(aside: Path, _: Path) -> None:
-        rows = (row for row, _ in itertools.chain.from_iterable(map(rows_from, paths)))
+        rows = itertools.chain.from_iterable(map(stream_rows, paths))
         records = measure_vocabulary(load_tokenizer(recipe.base_model), rows, hub=hub, seed=recipe.seed)
         write_json(aside / VOCABULARY_FILE, [record.to_record() for record in records])
         print(vocabulary_table(records, hub), file=sys.stderr, flush=True)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hexapla import prompts
-from hexapla.common.errors import CorruptArtifactError
 from hexapla.common.seeds import uniform
 from hexapla.data.rows import Row
 from hexapla.languages import Direction
@@ -62,23 +59,3 @@ class Renderer:
         direction = Direction(hub, other) if forward else Direction(other, hub)
         prompt = prompts.render(self._template, direction, row.texts[direction.source])
         return prompt.text + self._template.separator + row.texts[direction.target]
-
-
-def rows_from(path: Path, offset: int = 0) -> Iterator[tuple[Row, int]]:
-    """The rows of a JSONL file from a byte offset on, each with the offset behind it; this is how a build goes on.
-
-    Raises:
-        CorruptArtifactError: the file is missing, or a line is not a row.
-    """
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            for line in file:
-                offset += len(line)
-                yield Row.from_record(json.loads(line)), offset
-    except FileNotFoundError as error:
-        raise CorruptArtifactError("This file does not exist.", where=str(path)) from error
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise CorruptArtifactError(
-            f"A line that ends at byte {offset} is not a row ({error}).", where=str(path)
-        ) from error

@@ -24,10 +24,11 @@ from hexapla.common import artifacts
 from hexapla.common.errors import CorruptArtifactError, UserError
 from hexapla.common.progress import Progress
 from hexapla.data.mixer import MixSource
+from hexapla.data.storage import rows_from
 from hexapla.prompts import get_template, template_hash
 from hexapla.tokenization import leading_ids
 from hexapla.train.encoding import control_ids
-from hexapla.train.pretrain.documents import BILINGUAL, MONOLINGUAL, Document, Renderer, rows_from
+from hexapla.train.pretrain.documents import BILINGUAL, MONOLINGUAL, Document, Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -179,9 +179,7 @@ def test_a_damaged_line_is_named_by_its_place(tmp_path: Path, tokenizer: Any, li
     path = write_rows(tmp_path / "m.jsonl", [{"de": "Hallo"}])
     size = path.stat().st_size + len(line)
     path.write_bytes(path.read_bytes() + line)
-    with pytest.raises(
-        CorruptArtifactError, match=rf"m\.jsonl: This is not a file of rows: the line that ends at byte {size} is none"
-    ):
+    with pytest.raises(CorruptArtifactError, match=rf"m\.jsonl: .*the line that ends at byte {size} is none"):
         _build(tmp_path / "work", tokenizer, PretrainText(path, None, ()))
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from hexapla import prompts
 from hexapla.base import Base, fingerprint, load_tokenizer
 from hexapla.common.artifacts import digest_file, digest_of, is_complete, read_json
-from hexapla.common.progress import duration
 from hexapla.data.auxiliaries import Auxiliaries
 from hexapla.data.examples import ExampleMaker, make_examples
 from hexapla.data.spec import DataSpec
@@ -26,6 +23,7 @@ from hexapla.pipeline.development import DevelopmentTranslator
 from hexapla.pipeline.examples import auxiliaries_of, example_maker
 from hexapla.pipeline.finished import BASE_POOL, PRETRAINED_POOL, FinishedPart
 from hexapla.pipeline.scoring import Measurement
+from hexapla.pipeline.session import Session
 from hexapla.pipeline.synthetic import make_synthetic
 from hexapla.pipeline.vocabulary import show_vocabulary
 from hexapla.pipeline.workspace import Workspace, versions
@@ -39,45 +37,7 @@ from hexapla.train.task import TrainTask
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from hexapla.translate.engines.torch_engine import TorchEngine
     from hexapla.translate.translator import Translator
-
-
-@dataclass
-class Session:
-    """What the parts of a run share: the workspace, the latest base for decoding, warnings and times.
-
-    Attributes:
-        baselines: bare bases that are measured already; later parts leave them out.
-    """
-
-    workspace: Workspace
-    warnings: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    baselines: set[str] = field(default_factory=set)
-    _engine: TorchEngine | None = None
-
-    def engine(self, base: Base, precision: Literal["auto", "fp32", "bf16"]) -> TorchEngine:
-        """The base for decoding; the one before is let go."""
-        from hexapla.translate.engines.torch_engine import TorchEngine
-
-        if self._engine is None or fingerprint(self._engine.base) != fingerprint(base):
-            self._engine = None
-            self._engine = TorchEngine(base, precision=precision)
-        return self._engine
-
-    @contextlib.contextmanager
-    def stage(self, name: str, label: str) -> Iterator[None]:
-        """Say what runs and how long it took; the times of all parts add up."""
-        shown = f"{label}: {name}" if label else name
-        print(f"[{shown}]", file=sys.stderr, flush=True)
-        self.workspace.log.write("stage-start", stage=name, part=label)
-        start = time.monotonic()
-        yield
-        took = time.monotonic() - start
-        self.seconds[name] = self.seconds.get(name, 0.0) + took
-        self.workspace.log.write("stage-end", stage=name, part=label, seconds=round(took, 3))
-        print(f"[{shown}] {duration(took)}", file=sys.stderr, flush=True)
 
 
 @dataclass

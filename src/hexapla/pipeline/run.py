@@ -13,8 +13,9 @@ from hexapla.evaluate.metrics.comet import release_scorers
 from hexapla.evaluate.stage import require_metrics
 from hexapla.pipeline.analysis import analyze_once
 from hexapla.pipeline.finished import FinishedRun
-from hexapla.pipeline.part import Part, Session
+from hexapla.pipeline.part import Part
 from hexapla.pipeline.reporting import Outcome, report_run
+from hexapla.pipeline.session import Session
 from hexapla.pipeline.workspace import Workspace, machine, versions
 from hexapla.recipe import Recipe
 

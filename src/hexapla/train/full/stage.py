@@ -13,10 +13,12 @@ from hexapla.common.progress import EventLog
 from hexapla.prompts import Template
 from hexapla.train.result import SUMMARY_FILE, TrainResult
 from hexapla.train.spec import TrainSpec
-from hexapla.train.task import Preparation, TrainTask, context_window
+from hexapla.train.task import Preparation, PreparedTask, TrainTask, context_window
 
 if TYPE_CHECKING:
     import torch
+
+    from hexapla.train.full.run import Outcome
 
 
 def train_model(
@@ -71,7 +73,21 @@ def train_model(
     encoded = prepared.encoded
     log.write("train-start", adapter=prepared.name, examples=len(encoded.examples), set_asides=encoded.set_asides)
     outcome = train_whole(course, Place(base, chosen, "train"), folder, log, num_processes=num_processes)
-    result = TrainResult.of(
+    result = _result(prepared, outcome)
+    log.write("train-end", **asdict(result))
+    write_json(folder / SUMMARY_FILE, asdict(result))
+    settings = {
+        "Prompt template": template.name,
+        "Optimiser": told_optimizer(spec.optimizer),
+        "Batch": f"{spec.batch} sequences, {spec.epochs} epoch(s), seed {seed}",
+    }
+    codes = sorted({code for direction in task.job.directions for code in (direction.source, direction.target)})
+    write_card(folder, base_id=base.id, languages=codes, settings=settings, result=result)
+    return result
+
+
+def _result(prepared: PreparedTask, outcome: Outcome) -> TrainResult:
+    return TrainResult.of(
         prepared,
         outcome.records,
         status="finished" if outcome.story is None else "diverged",
@@ -85,13 +101,3 @@ def train_model(
         trainer="full",
         company=1,
     )
-    log.write("train-end", **asdict(result))
-    write_json(folder / SUMMARY_FILE, asdict(result))
-    settings = {
-        "Prompt template": template.name,
-        "Optimiser": told_optimizer(spec.optimizer),
-        "Batch": f"{spec.batch} sequences, {spec.epochs} epoch(s), seed {seed}",
-    }
-    codes = sorted({code for direction in task.job.directions for code in (direction.source, direction.target)})
-    write_card(folder, base_id=base.id, languages=codes, settings=settings, result=result)
-    return result

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from hexapla.train.full.records import SourcedRecord
+    from hexapla.train.full.run import Outcome
     from hexapla.train.pretrain.batches import PretrainBatches
     from hexapla.train.pretrain.store import PretrainText
 
@@ -92,36 +93,7 @@ def pretrain_model(
     course = Course(NAME, open_batches, spec, spec.lora, seed, digest_of(identity), work / "checkpoints")
     log.write("train-start", adapter=NAME, **batches.report)
     outcome = train_whole(course, Place(base, chosen, "pretrain"), folder, log, num_processes=num_processes)
-    records = outcome.records
-    num_input_tokens = sum(record.num_input_tokens for record in records)
-    result = PretrainResult(
-        adapter=NAME,
-        status="finished" if outcome.story is None else "diverged",
-        num_steps=outcome.kept_steps,
-        num_planned_steps=len(batches),
-        num_examples=batches.report["sequences"],
-        set_asides={
-            f"{source} {reason}": count
-            for source, reasons in batches.report["set_aside"].items()
-            for reason, count in reasons.items()
-        },
-        num_target_tokens=sum(record.num_target_tokens for record in records),
-        num_input_tokens=num_input_tokens,
-        seconds=outcome.seconds,
-        first_loss=records[0].loss if records else None,
-        final_loss=records[-1].loss if records else None,
-        development=[],
-        development_chrf=[],
-        story=outcome.story,
-        device=outcome.device,
-        precision=outcome.precision,
-        threads=_num_threads(),
-        trainer="full" if spec.lora is None else "lora",
-        company=1,
-        sources={name: summary for name in batches.sources if (summary := summary_of(name, records))},
-        text=batches.report,
-        tokens_per_s=round(num_input_tokens / outcome.seconds, 1) if outcome.seconds else None,
-    )
+    result = _result(spec, batches, outcome)
     log.write("train-end", **asdict(result))
     write_json(folder / SUMMARY_FILE, asdict(result))
     settings = {
@@ -162,6 +134,39 @@ def summary_of(source: str, records: Sequence[SourcedRecord]) -> dict[str, float
 
     num_tokens = sum(record.tokens[source] for record in held)
     return {"tokens": num_tokens, "first_loss": loss(held[:tenth]), "final_loss": loss(held[-tenth:])}
+
+
+def _result(spec: PretrainSpec, batches: PretrainBatches, outcome: Outcome) -> PretrainResult:
+    records = outcome.records
+    num_input_tokens = sum(record.num_input_tokens for record in records)
+    return PretrainResult(
+        adapter=NAME,
+        status="finished" if outcome.story is None else "diverged",
+        num_steps=outcome.kept_steps,
+        num_planned_steps=len(batches),
+        num_examples=batches.report["sequences"],
+        set_asides={
+            f"{source} {reason}": count
+            for source, reasons in batches.report["set_aside"].items()
+            for reason, count in reasons.items()
+        },
+        num_target_tokens=sum(record.num_target_tokens for record in records),
+        num_input_tokens=num_input_tokens,
+        seconds=outcome.seconds,
+        first_loss=records[0].loss if records else None,
+        final_loss=records[-1].loss if records else None,
+        development=[],
+        development_chrf=[],
+        story=outcome.story,
+        device=outcome.device,
+        precision=outcome.precision,
+        threads=_num_threads(),
+        trainer="full" if spec.lora is None else "lora",
+        company=1,
+        sources={name: summary for name in batches.sources if (summary := summary_of(name, records))},
+        text=batches.report,
+        tokens_per_s=round(num_input_tokens / outcome.seconds, 1) if outcome.seconds else None,
+    )
 
 
 def _open_batches(folder: Path, base: Base, spec: PretrainSpec, text: PretrainText, seed: int) -> PretrainBatches:

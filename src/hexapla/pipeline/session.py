@@ -1,0 +1,54 @@
+"""What the parts of a run share while it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from hexapla.base import Base, fingerprint
+from hexapla.common.progress import duration
+from hexapla.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from hexapla.translate.engines.torch_engine import TorchEngine
+
+
+@dataclass
+class Session:
+    """What the parts of a run share: the workspace, the latest base for decoding, warnings and times.
+
+    Attributes:
+        baselines: bare bases that are measured already; later parts leave them out.
+    """
+
+    workspace: Workspace
+    warnings: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    baselines: set[str] = field(default_factory=set)
+    _engine: TorchEngine | None = None
+
+    def engine(self, base: Base, precision: Literal["auto", "fp32", "bf16"]) -> TorchEngine:
+        """The base for decoding; the one before is let go."""
+        from hexapla.translate.engines.torch_engine import TorchEngine
+
+        if self._engine is None or fingerprint(self._engine.base) != fingerprint(base):
+            self._engine = None
+            self._engine = TorchEngine(base, precision=precision)
+        return self._engine
+
+    @contextlib.contextmanager
+    def stage(self, name: str, label: str) -> Iterator[None]:
+        """Say what runs and how long it took; the times of all parts add up."""
+        shown = f"{label}: {name}" if label else name
+        print(f"[{shown}]", file=sys.stderr, flush=True)
+        self.workspace.log.write("stage-start", stage=name, part=label)
+        start = time.monotonic()
+        yield
+        took = time.monotonic() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + took
+        self.workspace.log.write("stage-end", stage=name, part=label, seconds=round(took, 3))
+        print(f"[{shown}] {duration(took)}", file=sys.stderr, flush=True)

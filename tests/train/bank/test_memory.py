@@ -93,6 +93,18 @@ def test_a_peak_is_seen_after_it_is_over() -> None:
     assert again < 8 * _MIB
 
 
+@needs_linux
+def test_memory_that_was_freed_before_counts_when_it_is_used_again() -> None:
+    def work() -> None:
+        blocks = [torch.ones(16 * 1024) for _ in range(800)]  # 64 KiB each: of the heap, which keeps what is freed
+        del blocks
+
+    work()
+    growth = peak_growth(_CPU, work)
+    assert growth is not None
+    assert growth >= 40 * _MIB
+
+
 def test_sizes_are_for_people() -> None:
     assert gibibytes(3 * 2**29) == "1.5 GiB"
     assert gibibytes(5 * _MIB) == "5.00 MiB"

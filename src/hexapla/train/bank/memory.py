@@ -6,6 +6,8 @@ beside the base: something fixed, and something for every adapter that is traine
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,6 +114,7 @@ def peak_growth(device: torch.device, work: Callable[[], None]) -> int | None:
         work()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
+    _give_back()
     if not _reset_peak():
         work()
         return None
@@ -181,6 +184,12 @@ def _limit_left(folder: Path, limit: str, used: str) -> int | None:
         return None
     given_up = dict(zip(stat[::2], stat[1::2], strict=False)).get("inactive_file", "0")
     return max(0, int(most) - now + int(given_up))
+
+
+def _give_back() -> None:
+    """Hand memory that was freed back to the system, where the C library can (glibc): used again it would go unseen."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _reset_peak() -> bool:

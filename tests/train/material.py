@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hexapla.base import Base
+from hexapla.common.progress import EventLog
 from hexapla.data.examples import Example
 from hexapla.languages import Direction
 from hexapla.plan import Job
@@ -70,3 +71,21 @@ def adapter_bytes(folder: Path) -> dict[str, bytes]:
     """Content of the files that make the adapter."""
     names = ("adapter_model.safetensors", "adapter_config.json", "README.md", "log.jsonl")
     return {name: (folder / name).read_bytes() for name in names}
+
+
+class InterruptedRunError(Exception):
+    """Stands for whatever ends a run between two steps."""
+
+
+class InterruptAt(EventLog):
+    """Raises after the checkpoint of a step, and tells where a run went on."""
+
+    def __init__(self, step: int | None) -> None:
+        super().__init__(None)
+        self.step, self.resumed_at = step, None
+
+    def write(self, event: str, **fields: Any) -> None:
+        if event == "train-resume":
+            self.resumed_at = fields["step"]
+        if event == "train-checkpoint" and fields["step"] == self.step:
+            raise InterruptedRunError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hexapla.analyze.present import Column, Section, Table, Value
+from hexapla.analyze.present import CONTRAST_COLUMNS, Column, Section, Table, Value
 from hexapla.evaluate.compare import Comparison, MetricComparison, compare
 from hexapla.evaluate.compare_material import material_of_tables
 from hexapla.evaluate.scores import ScoreTable
@@ -73,12 +73,7 @@ def _means(comparison: Comparison) -> Table:
         Column("directions", 0),
         Column(comparison.systems[0], 2),
         Column("pool's figure", 2),
-        Column("difference", 2, signed=True),
-        Column("from", 2, signed=True),
-        Column("to", 2, signed=True),
-        Column("p", 4),
-        Column("p (Holm)", 4),
-        Column("verdict"),
+        *CONTRAST_COLUMNS,
     )
     note = (
         "Means over directions, whose rows are resampled together. “better” and “worse” are significant at 0.05 after "

@@ -28,6 +28,17 @@ class Column:
     better: Literal["high", "low"] | None = None
 
 
+CONTRAST_COLUMNS = (
+    Column("difference", 2, signed=True),
+    Column("from", 2, signed=True),
+    Column("to", 2, signed=True),
+    Column("p", 4),
+    Column("p (Holm)", 4),
+    Column("verdict"),
+)
+"""A tested difference: itself, its interval, its p-values, and what follows."""
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of values.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hexapla.analyze.joint_means import Group, JointMeans, Tested, sides_of
 from hexapla.analyze.overview import quality_names
-from hexapla.analyze.present import Column, Table, Value
+from hexapla.analyze.present import CONTRAST_COLUMNS, Column, Table, Value
 from hexapla.analyze.repetition import Training
 from hexapla.evaluate.metrics import METRICS
 from hexapla.evaluate.scores import ScoreTable
@@ -115,12 +115,7 @@ def means_table(
         Column("low", 2),
         Column("high", 2),
         Column(compared_with),
-        Column("difference", 2, signed=True),
-        Column("from", 2, signed=True),
-        Column("to", 2, signed=True),
-        Column("p", 4),
-        Column("p (Holm)", 4),
-        Column("verdict"),
+        *CONTRAST_COLUMNS,
     )
     rows: list[tuple[Value, ...]] = []
     for metric in systems.metrics:

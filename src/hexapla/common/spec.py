@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,6 +18,27 @@ class Spec(BaseModel):
     def resolved(self) -> dict[str, Any]:
         """Every field with its value, defaults written out, as plain JSON data."""
         return self.model_dump(mode="json")
+
+
+def kinds_of(union: Any, key: str) -> tuple[str, ...]:
+    """Every value that the discriminator `key` has among the specs of a union."""
+    return tuple(arm.model_fields[key].default for arm in get_args(union))
+
+
+def require_kind(value: Any, key: str, holder: str, kinds: Sequence[str]) -> None:
+    """Say it in our words when the discriminator of a spec in a union is missing or unknown.
+
+    Args:
+        holder: what the spec is called, with its article.
+
+    Raises:
+        ValueError: it is; pydantic collects it with the path of the spec.
+    """
+    name = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
+    if name is None:
+        raise ValueError(f"{holder} needs a {key}: {', '.join(kinds)}")
+    if name not in kinds:
+        raise ValueError(f"there is no {key} {name!r}. {nearest(str(name), kinds)}")
 
 
 def validation_message(error: ValidationError, model: type[BaseModel], where: str | None = None) -> UserError:

@@ -17,12 +17,11 @@ from hexapla.analyze.differences import differences_section
 from hexapla.analyze.geometry_section import geometry_features, geometry_section
 from hexapla.analyze.present import Section
 from hexapla.analyze.pretraining import pretraining_section
-from hexapla.analyze.repetition import Target, memorisation, repetition_features, repetition_section
+from hexapla.analyze.repetition import memorisation, repetition_features, repetition_section
 from hexapla.analyze.store import write_sections
 from hexapla.common.artifacts import is_complete, read_json
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.languages import Direction
-from hexapla.pipeline.examples import example_maker
 from hexapla.pipeline.finished import BASE_POOL, PRETRAINED_POOL, FinishedPart, FinishedRun
 from hexapla.pipeline.variants import analyze_variants
 from hexapla.pipeline.vocabulary import VOCABULARY_FILE
@@ -85,7 +84,7 @@ def _analyze_part(run: FinishedPart) -> Iterator[Section]:
     if measured is not None:
         parameters = {name: cost.num_parameters for name, cost in run.costs.items()}
         yield from conflict_sections(measured, run.tables, parameters)
-    training = _training_targets(run)
+    training = run.training_targets
     pool = _compared_pool(run)
     geometry = measure_pool(pool) if pool is not None else None
     if geometry is not None:
@@ -142,15 +141,6 @@ def _compared_pool(run: FinishedPart) -> Pool | None:
     if SEPARATE in trained:
         return trained[SEPARATE]
     return max(trained.values(), key=lambda pool: len(pool.adapters), default=None)
-
-
-def _training_targets(run: FinishedPart) -> dict[str, list[Target]]:
-    """Adapter → direction and target of each of its examples."""
-    maker = example_maker(run.recipe)
-    return {
-        job.name: [(each.direction, each.target) for each in maker.training(run.corpus.train, job.directions)]
-        for job in run.recipe.plan.jobs
-    }
 
 
 def _outputs(table: ScoreTable) -> dict[Direction, list[tuple[str, str]]]:

@@ -10,12 +10,14 @@ from typing import Any, Literal
 
 from hexapla import prompts
 from hexapla.base import load_config, load_shape, load_tokenizer
+from hexapla.common.artifacts import digest_of
 from hexapla.common.errors import UserError
 from hexapla.data.cleaning import rows_of
 from hexapla.data.examples import make_examples
 from hexapla.data.rows import Row
 from hexapla.data.stage import check_corpus
 from hexapla.evaluate.stage import require_metrics
+from hexapla.pipeline.corpora import corpus_settings
 from hexapla.pipeline.costing import adapters_at_once, largest_rank, plan_pools, training_cost
 from hexapla.recipe import Recipe
 from hexapla.train.cost import TrainingCost
@@ -46,19 +48,24 @@ def check_recipe(recipe: Recipe, out: Path) -> Iterator[Finding]:
     Yields as it goes: reading corpora can take a while.
     """
     said: set[Finding] = set()
+    read: set[str] = set()
     for label, part in recipe.parts.items():
-        for finding in _check_part(part, out):
+        corpus = digest_of(corpus_settings(part))
+        for finding in _check_part(part, out, has_read=corpus in read):
             if finding not in said:  # variants have most of what they are in common
                 said.add(finding)
                 yield replace(finding, text=f"{label}: {finding.text}") if label else finding
+        read.add(corpus)
 
 
-def _check_part(recipe: Recipe, out: Path) -> Iterator[Finding]:
+def _check_part(recipe: Recipe, out: Path, *, has_read: bool) -> Iterator[Finding]:
+    """Check one part; its corpora are left out when another part `has_read` them."""
     trained = "a whole model" if recipe.train.method == "full" else f"{len(recipe.plan.jobs)} adapters"
     yield Finding("recipe", "ok", f"{len(recipe.layout.directions)} directions, {trained} to train")
     yield from _guarded("base", lambda: _base(recipe))
     yield from _guarded("tokenizer", lambda: _tokenizer(recipe))
-    yield from _guarded("corpora", lambda: _corpora(recipe))
+    if not has_read:
+        yield from _guarded("corpora", lambda: _corpora(recipe))
     yield from _guarded("metrics", lambda: _metrics(recipe))
     yield from _guarded("disk", lambda: _disk(recipe, out))
 

@@ -30,6 +30,7 @@ from hexapla.data.records import SetAside
 from hexapla.data.rows import Row
 from hexapla.data.stage import build_corpus, stream_rows
 from hexapla.data.storage import SUMMARY_FILE, TRAIN_FILE
+from hexapla.pipeline.corpora import corpus_settings
 from hexapla.pipeline.examples import example_maker
 from hexapla.plan import Side
 from hexapla.recipe import Recipe, bundled_recipes
@@ -103,9 +104,7 @@ def measure_data(recipe: Recipe) -> list[DataReport]:
     """
     shared: dict[str, list[str]] = {}
     for name, part in recipe.parts.items():
-        data = part.data.model_copy(update={"downsample": None, "pmp": None})
-        key = digest_of([data.model_dump(mode="json"), part.languages, part.hubs, part.seed])
-        shared.setdefault(key, []).append(name)
+        shared.setdefault(digest_of(corpus_settings(part)), []).append(name)
     return [_measure({name: recipe.parts[name] for name in names}) for names in shared.values()]
 
 

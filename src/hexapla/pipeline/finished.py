@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hexapla.analyze.curves import loss_curve
+from hexapla.analyze.repetition import Target
 from hexapla.analyze.report import RunInfo
 from hexapla.common.artifacts import read_json, write_json
 from hexapla.common.errors import CorruptArtifactError, UserError
@@ -16,6 +17,7 @@ from hexapla.data.stage import Corpus, load_corpus
 from hexapla.evaluate.comparison import PoolCost
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.merge.report import REPORT_FILE
+from hexapla.pipeline.examples import example_maker
 from hexapla.pool import Pool
 from hexapla.recipe import Recipe
 from hexapla.train.result import LOG_FILE, SUMMARY_FILE
@@ -66,6 +68,15 @@ class FinishedPart:
         return {
             name: {**read_json(folder / SUMMARY_FILE), "losses": loss_curve(folder / LOG_FILE)}
             for name, folder in {**self.folders["models"], **self.folders["adapters"]}.items()
+        }
+
+    @property
+    def training_targets(self) -> dict[str, list[Target]]:
+        """Job → direction and target of each of its examples."""
+        maker = example_maker(self.recipe)
+        return {
+            job.name: [(each.direction, each.target) for each in maker.training(self.corpus.train, job.directions)]
+            for job in self.recipe.plan.jobs
         }
 
     @cached_property

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from hexapla import prompts
 from hexapla.base import Base, fingerprint, load_tokenizer
-from hexapla.common.artifacts import digest_file, digest_of, is_complete, read_json
+from hexapla.common.artifacts import digest_of, is_complete, read_json
 from hexapla.data.auxiliaries import Auxiliaries
 from hexapla.data.examples import ExampleMaker, make_examples
 from hexapla.data.spec import DataSpec
-from hexapla.data.stage import Corpus, build_corpus, clean_versions, input_digests, load_corpus
+from hexapla.data.stage import Corpus, build_corpus, clean_versions, input_digests
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.merge.stage import merge_pool, remove_leftovers
+from hexapla.pipeline.corpora import corpus_settings
 from hexapla.pipeline.development import DevelopmentTranslator
 from hexapla.pipeline.examples import auxiliaries_of, example_maker
 from hexapla.pipeline.finished import BASE_POOL, PRETRAINED_POOL, FinishedPart
@@ -31,6 +32,7 @@ from hexapla.plan import SHARED, Job
 from hexapla.pool import Pool, PoolDescription, describe_base, write_pool
 from hexapla.prompts import Template
 from hexapla.recipe import Recipe
+from hexapla.train.pretrain.spec import PretrainSpec
 from hexapla.train.result import SUMMARY_FILE
 from hexapla.train.task import TrainTask
 
@@ -55,11 +57,11 @@ class Part:
     def execute(self) -> FinishedPart:
         """Every stage that is not finished."""
         with self._stage("corpus"):
-            corpus_folder = self._corpus()
+            corpus_folder = self._corpus_folder
         models, vocabulary = {}, {}
         if self.recipe.pretrain is not None:
             with self._stage("pretraining"):
-                vocabulary[self.recipe.name] = show_vocabulary(self.recipe, self._corpus_read, self._workspace)
+                vocabulary[self.recipe.name] = show_vocabulary(self.recipe, self._corpus, self._workspace)
                 models[PRETRAINED_POOL] = self._pretrained
         with self._stage("training"):
             adapters, trained = self._trained()
@@ -89,19 +91,16 @@ class Part:
         """The recipe's corpora, with those that are made by translation."""
         return make_synthetic(self.recipe, self._workspace, self.session.engine)
 
-    def _corpus(self) -> Path:
+    @cached_property
+    def _corpus_folder(self) -> Path:
+        settings = corpus_settings(self.recipe, self._data)
+        return self.session.once(["corpus", settings], lambda: self._make_corpus(settings))
+
+    def _make_corpus(self, settings: dict[str, Any]) -> Path:
         recipe, data = self.recipe, self._data
-        settings = data.resolved()
-        for shaping in ("downsample", "pmp"):  # of examples, which are made of the rows
-            del settings[shaping]
-        if settings["clean"] is not None:
-            del settings["clean"]["processes"]
         key = {
-            "data": settings,
+            **settings,
             "filters": clean_versions(data.clean),
-            "languages": list(recipe.languages),
-            "hubs": list(recipe.hubs),
-            "seed": recipe.seed,
             "inputs": input_digests(data, recipe.languages),
         }
         return self._workspace.make(
@@ -118,22 +117,27 @@ class Part:
             ),
         )
 
-    @cached_property
-    def _corpus_read(self) -> Corpus:
-        return load_corpus(self._corpus())
+    @property
+    def _corpus(self) -> Corpus:
+        return self.session.corpus(self._corpus_folder)
 
     # Continued pre-training
 
     @cached_property
     def _pretrained(self) -> Path:
         """The base after continued pre-training: found, or made."""
-        recipe, spec, corpus = self.recipe, self.recipe.pretrain, self._corpus_read
+        spec = self.recipe.pretrain
         assert spec is not None
+        decided = ["pretrained", fingerprint(self.recipe.base_model), spec.outcome(), self._corpus_folder.name]
+        return self.session.once(decided, lambda: self._pretrain(spec))
+
+    def _pretrain(self, spec: PretrainSpec) -> Path:
+        recipe, corpus = self.recipe, self._corpus
         key = {
             "base": fingerprint(recipe.base_model),
             "pretrain": spec.outcome(),
             "seed": recipe.seed,
-            "text": [path and digest_file(path) for path in (corpus.monolingual, corpus.bilingual)],
+            "text": corpus.pretraining_digest(),
             "languages": list(recipe.languages),
             "hubs": list(recipe.hubs),
         }
@@ -216,7 +220,7 @@ class Part:
         return folders
 
     def _task(self, job: Job) -> TrainTask:
-        corpus = self._corpus_read
+        corpus = self._corpus
         development = make_examples(corpus.dev, job.directions) if self.recipe.train.development else ()
         return TrainTask(job, self._examples.training(corpus.train, job.directions), development)
 
@@ -254,7 +258,7 @@ class Part:
 
     @cached_property
     def _auxiliaries(self) -> Auxiliaries:
-        return auxiliaries_of(self.recipe, self._corpus(), self.base, self._workspace)
+        return auxiliaries_of(self.recipe, self._corpus_folder, self.base, self._workspace)
 
     # Pools
 
@@ -336,7 +340,7 @@ class Part:
 
     def _scores(self, pools: dict[str, Pool]) -> dict[str, ScoreTable]:
         recipe = self.recipe
-        measurement = Measurement(self._corpus_read.tests, recipe.evaluate, recipe.translate, recipe.seed)
+        measurement = Measurement(self._corpus.tests, recipe.evaluate, recipe.translate, recipe.seed)
         return {
             name: measurement.of(pool, self._workspace, partial(self._translator, pool)) for name, pool in pools.items()
         }

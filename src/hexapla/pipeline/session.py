@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from hexapla.base import Base, fingerprint
+from hexapla.common.artifacts import digest_of
 from hexapla.common.progress import duration
+from hexapla.data.stage import Corpus, load_corpus
 from hexapla.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -23,13 +26,29 @@ class Session:
 
     Attributes:
         baselines: bare bases that are measured already; later parts leave them out.
+        made: digest of what decides an artifact → its folder, so that no part hashes files that another one has hashed.
     """
 
     workspace: Workspace
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     baselines: set[str] = field(default_factory=set)
+    made: dict[str, Path] = field(default_factory=dict)
     _engine: TorchEngine | None = None
+    _corpus: tuple[Path, Corpus] | None = None
+
+    def once(self, decided_by: Any, make: Callable[[], Path]) -> Path:
+        """The artifact that JSON data decides, given the files that are there while a run goes on."""
+        digest = digest_of(decided_by)
+        if digest not in self.made:
+            self.made[digest] = make()
+        return self.made[digest]
+
+    def corpus(self, folder: Path) -> Corpus:
+        """The corpus in a folder; the latest one is held."""
+        if self._corpus is None or self._corpus[0] != folder:
+            self._corpus = folder, load_corpus(folder)
+        return self._corpus[1]
 
     def engine(self, base: Base, precision: Literal["auto", "fp32", "bf16"]) -> TorchEngine:
         """The base for decoding; the one before is let go."""

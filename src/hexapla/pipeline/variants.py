@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,6 @@ from hexapla.analyze.present import Section
 from hexapla.analyze.repetition import Target
 from hexapla.analyze.sweep import SweepPoint, sweep_section
 from hexapla.evaluate.scores import ScoreTable
-from hexapla.pipeline.examples import example_maker
 from hexapla.pipeline.finished import BASE_POOL, PRETRAINED_POOL, FinishedPart, FinishedRun
 
 
@@ -20,7 +20,7 @@ def analyze_variants(run: FinishedRun) -> Iterator[Section]:
     if variants:
         steps = [AblationStep(name, table) for name, table in _bases(run).items()]
         steps += [
-            AblationStep(name, last_table(run.parts[name]), changes, training_targets(run.parts[name]))
+            AblationStep(name, last_table(run.parts[name]), changes, _targets(run.parts[name]))
             for name, changes in variants.items()
         ]
         yield ablation_section(steps)
@@ -34,16 +34,13 @@ def last_table(part: FinishedPart) -> ScoreTable:
     return list(part.tables.values())[-1]
 
 
-def training_targets(part: FinishedPart) -> list[Target]:
-    """Direction and target of every example that a part trains on."""
-    maker = example_maker(part.recipe)
-    examples = maker.training(part.corpus.train, part.recipe.layout.directions)
-    return [(example.direction, example.target) for example in examples]
+def _targets(part: FinishedPart) -> list[Target]:
+    return list(itertools.chain.from_iterable(part.training_targets.values()))
 
 
 def _point(run: FinishedRun, key: str, value: Any) -> SweepPoint:
     part = run.parts[run.recipe.swept_name(key, value)]
-    return SweepPoint(value, last_table(part), training_targets(part))
+    return SweepPoint(value, last_table(part), _targets(part))
 
 
 def _bases(run: FinishedRun) -> dict[str, ScoreTable]:

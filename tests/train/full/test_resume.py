@@ -6,14 +6,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hexapla.common.errors import CorruptArtifactError, UserError
-from hexapla.common.progress import EventLog
 from tests.train.full.runs import full_spec, outcome, train
-from tests.train.material import task
+from tests.train.material import InterruptAt, InterruptedRunError, task
 
 SPEC = full_spec(epochs=2, checkpoint_every_s=0)  # 12 steps
 
@@ -40,24 +38,6 @@ train(base, SPEC, folder)
 """
 
 
-class _InterruptedError(Exception):
-    """Stands for whatever ends a run between two steps."""
-
-
-class _InterruptAt(EventLog):
-    """Raises after the checkpoint of a step, and tells where a run went on."""
-
-    def __init__(self, step: int | None) -> None:
-        super().__init__(None)
-        self.step, self.resumed_at = step, None
-
-    def write(self, event: str, **fields: Any) -> None:
-        if event == "train-resume":
-            self.resumed_at = fields["step"]
-        if event == "train-checkpoint" and fields["step"] == self.step:
-            raise _InterruptedError
-
-
 @pytest.fixture(scope="module")
 def whole(qwen3_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The model of an undisturbed run, which never takes a checkpoint."""
@@ -71,7 +51,7 @@ def test_killed_in_the_midst_of_a_checkpoint(qwen3_base: Path, tmp_path: Path, w
     killed = subprocess.run(command, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not (tmp_path / "model").exists()
-    log = _InterruptAt(None)
+    log = InterruptAt(None)
     train(qwen3_base, SPEC, tmp_path / "model", log=log)
     assert log.resumed_at == 7
     assert outcome(tmp_path / "model") == whole
@@ -79,9 +59,9 @@ def test_killed_in_the_midst_of_a_checkpoint(qwen3_base: Path, tmp_path: Path, w
 
 def test_interrupted_twice(qwen3_base: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
     for step in (2, 9):
-        with pytest.raises(_InterruptedError):
-            train(qwen3_base, SPEC, tmp_path / "model", log=_InterruptAt(step))
-    log = _InterruptAt(None)
+        with pytest.raises(InterruptedRunError):
+            train(qwen3_base, SPEC, tmp_path / "model", log=InterruptAt(step))
+    log = InterruptAt(None)
     result = train(qwen3_base, SPEC, tmp_path / "model", log=log)
     assert (log.resumed_at, result.num_steps) == (9, 12)
     assert outcome(tmp_path / "model") == whole
@@ -96,8 +76,8 @@ def test_the_latest_two_checkpoints_are_kept(qwen3_base: Path, tmp_path: Path) -
 @pytest.fixture
 def interrupted(qwen3_base: Path, tmp_path: Path) -> Path:
     """A folder of work with the checkpoints of steps 1 and 2."""
-    with pytest.raises(_InterruptedError):
-        train(qwen3_base, SPEC, tmp_path / "model", log=_InterruptAt(2))
+    with pytest.raises(InterruptedRunError):
+        train(qwen3_base, SPEC, tmp_path / "model", log=InterruptAt(2))
     return tmp_path / "model.work"
 
 
@@ -119,6 +99,6 @@ def test_a_damaged_checkpoint_is_told(qwen3_base: Path, interrupted: Path) -> No
 
 
 def test_what_changes_rounding_only_may_change_under_way(qwen3_base: Path, interrupted: Path) -> None:
-    log = _InterruptAt(None)
+    log = InterruptAt(None)
     train(qwen3_base, SPEC.model_copy(update={"micro_batch_tokens": 500}), interrupted.with_suffix(""), log=log)
     assert log.resumed_at == 2

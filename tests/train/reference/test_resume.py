@@ -12,10 +12,9 @@ import pytest
 import torch
 
 from hexapla.common.errors import CorruptArtifactError, UserError
-from hexapla.common.progress import EventLog
 from hexapla.train.reference.checkpoint import CHECKPOINT_FILE, Checkpoint, load_checkpoint, save_checkpoint
 from hexapla.train.spec import LoraSpec, OptimizerSpec
-from tests.train.material import adapter_bytes, task, train_spec, trainer
+from tests.train.material import InterruptAt, InterruptedRunError, adapter_bytes, task, train_spec, trainer
 
 NUM_EXAMPLES = 22
 SPEC = train_spec(
@@ -43,24 +42,6 @@ trainer(base, SPEC).train(task(NUM_EXAMPLES), folder, work, Deadly(None))
 """
 
 
-class _InterruptedError(Exception):
-    """Stands for whatever ends a run between two steps."""
-
-
-class _InterruptAt(EventLog):
-    """Raises after the checkpoint of a step, and counts where a run went on."""
-
-    def __init__(self, step: int | None) -> None:
-        super().__init__(None)
-        self.step, self.resumed_at = step, None
-
-    def write(self, event: str, **fields: Any) -> None:
-        if event == "train-resume":
-            self.resumed_at = fields["step"]
-        if event == "train-checkpoint" and fields["step"] == self.step:
-            raise _InterruptedError
-
-
 def _whole_run(base: Path, folder: Path) -> dict[str, bytes]:
     with trainer(base, SPEC) as made:
         made.train(task(NUM_EXAMPLES), folder, folder.with_suffix(".work"))
@@ -73,7 +54,7 @@ def test_a_run_killed_by_sigkill_ends_in_the_same_bytes(qwen3_base: Path, tmp_pa
     killed = subprocess.run(command, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not folder.exists()
-    log = _InterruptAt(None)
+    log = InterruptAt(None)
     with trainer(qwen3_base, SPEC) as made:
         result = made.train(task(NUM_EXAMPLES), folder, work, log)
     assert log.resumed_at == 9
@@ -84,9 +65,9 @@ def test_a_run_killed_by_sigkill_ends_in_the_same_bytes(qwen3_base: Path, tmp_pa
 def test_interrupted_twice_in_one_process(qwen3_base: Path, tmp_path: Path) -> None:
     with trainer(qwen3_base, SPEC) as made:
         for step in (2, 11):
-            with pytest.raises(_InterruptedError):
-                made.train(task(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", _InterruptAt(step))
-        log = _InterruptAt(None)
+            with pytest.raises(InterruptedRunError):
+                made.train(task(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", InterruptAt(step))
+        log = InterruptAt(None)
         made.train(task(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", log)
     assert log.resumed_at == 11
     assert adapter_bytes(tmp_path / "a") == _whole_run(qwen3_base, tmp_path / "whole")
@@ -94,8 +75,8 @@ def test_interrupted_twice_in_one_process(qwen3_base: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("change", ["seed", "lora", "examples"])
 def test_a_checkpoint_of_another_run_is_refused(qwen3_base: Path, tmp_path: Path, change: str) -> None:
-    with trainer(qwen3_base, SPEC) as made, pytest.raises(_InterruptedError):
-        made.train(task(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", _InterruptAt(2))
+    with trainer(qwen3_base, SPEC) as made, pytest.raises(InterruptedRunError):
+        made.train(task(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", InterruptAt(2))
     spec = SPEC.model_copy(update={"lora": LoraSpec(rank=4, alpha=5)}) if change == "lora" else SPEC
     num = 21 if change == "examples" else NUM_EXAMPLES
     with (
@@ -114,9 +95,9 @@ def test_what_the_adapter_does_not_depend_on_may_change(
     qwen3_base: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     """Less memory included: after a failure for lack of it the run goes on where it was."""
-    with trainer(qwen3_base, SPEC) as made, pytest.raises(_InterruptedError):
-        made.train(task(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", _InterruptAt(2))
-    log = _InterruptAt(None)
+    with trainer(qwen3_base, SPEC) as made, pytest.raises(InterruptedRunError):
+        made.train(task(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", InterruptAt(2))
+    log = InterruptAt(None)
     with trainer(qwen3_base, SPEC.model_copy(update=change)) as made:
         made.train(task(NUM_EXAMPLES), tmp_path / "a", tmp_path / "work", log)
     assert log.resumed_at == 2

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from hexapla.common.errors import nearest
+from hexapla.common.spec import kinds_of, require_kind
 from hexapla.data.filters.duplicates import DuplicatesFilter
 from hexapla.data.filters.encoding import EncodingFilter
 from hexapla.data.filters.identical import IdenticalFilter
@@ -38,18 +38,14 @@ AnyFilter = (
 
 def filter_names() -> tuple[str, ...]:
     """Every value that `filter` may have."""
-    return tuple(each.model_fields["filter"].default for each in get_args(AnyFilter))
+    return kinds_of(AnyFilter, "filter")
 
 
 def _known_filter(value: Any) -> Any:
     """A bare name is a filter with its defaults; say it in our words when the filter is missing or unknown."""
     if isinstance(value, str):
         value = {"filter": value}
-    name = value.get("filter") if isinstance(value, dict) else getattr(value, "filter", None)
-    if name is None:
-        raise ValueError(f"an entry needs a filter: {', '.join(filter_names())}")
-    if name not in filter_names():
-        raise ValueError(f"there is no filter {name!r}. {nearest(str(name), filter_names())}")
+    require_kind(value, "filter", "an entry", filter_names())
     return value
 
 

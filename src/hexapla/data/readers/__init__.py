@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from hexapla.common.errors import nearest
+from hexapla.common.spec import kinds_of, require_kind
 from hexapla.data.readers.flores import FloresReader
 from hexapla.data.readers.hf import HfReader
 from hexapla.data.readers.jsonl import JsonlReader
@@ -34,16 +34,12 @@ AnyReader = (
 
 def reader_names() -> tuple[str, ...]:
     """Every value that `reader` may have."""
-    return tuple(reader.model_fields["reader"].default for reader in get_args(AnyReader))
+    return kinds_of(AnyReader, "reader")
 
 
 def _known_reader(value: Any) -> Any:
     """Say it in our words when the reader is missing or unknown."""
-    name = value.get("reader") if isinstance(value, dict) else getattr(value, "reader", None)
-    if name is None:
-        raise ValueError(f"a corpus needs a reader: {', '.join(reader_names())}")
-    if name not in reader_names():
-        raise ValueError(f"there is no reader {name!r}. {nearest(str(name), reader_names())}")
+    require_kind(value, "reader", "a corpus", reader_names())
     return value
 
 

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pool",),
     ("plan",),
     ("data", "tokenization", "adapter"),
-    ("neural",),
+    ("neural", "representations"),
     ("prompts", "base", "phrasebook"),
     ("identification", "text"),
     ("languages", "quantization"),

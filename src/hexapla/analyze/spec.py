@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from hexapla import languages
+from hexapla.analyze.representations.spec import RepresentationsSpec
 from hexapla.common.errors import UserError
 from hexapla.common.spec import Spec
 
@@ -51,4 +52,9 @@ class AnalyzeSpec(Spec):
         None,
         description="Measure conflict and synergy; trains the adapters that this needs and the strategies lack. "
         "None: do not.",
+    )
+    representations: RepresentationsSpec | None = Field(
+        None,
+        description="Look inside the base and every trained model, on test rows: retrieval, cosines, CKA, a language "
+        "probe, layer by layer. None: do not.",
     )

@@ -10,6 +10,7 @@ from hexapla.common.spec import Spec
 from hexapla.data.contamination import ContaminationSpec
 from hexapla.data.downsample import DownsampleSpec
 from hexapla.data.filters.spec import CleanSpec
+from hexapla.data.instructions import InstructionsSpec
 from hexapla.data.pmp import PmpSpec
 from hexapla.data.readers import CorpusSpec
 from hexapla.data.readers.base import Reader
@@ -52,6 +53,9 @@ class DataSpec(Spec):
     )
     pmp: PmpSpec | None = Field(
         None, description="Show a translation into an auxiliary language (parallel multilingual prompting); null: none."
+    )
+    instructions: InstructionsSpec | None = Field(
+        None, description="General instructions to train on beside translation (AlignX's second stage); null: none."
     )
     contamination: ContaminationSpec = Field(
         default_factory=lambda: ContaminationSpec.model_validate({}),

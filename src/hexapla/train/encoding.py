@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hexapla.data.examples import Example
+from hexapla.languages import Direction
 from hexapla.prompts import Prompt, Template
 from hexapla.tokenization import EncodedText, encode_ids, encode_texts, render_prompts
 
@@ -42,11 +43,28 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class EncodedExample:
-    """Token ids of one example, int32 [num_tokens]: prompt, target, end of sequence."""
+    """Token ids of one example, int32 [num_tokens]: prompt, target, end of sequence.
+
+    Attributes:
+        direction: None for a general instruction, which is no pair of sentences.
+        source_span: tokens [start, end) that hold the source sentence; empty where there is none.
+    """
 
     id: str
     ids: np.ndarray
     num_prompt_tokens: int
+    direction: Direction | None = None
+    source_span: tuple[int, int] = (0, 0)
+
+    @property
+    def target_span(self) -> tuple[int, int]:
+        """Tokens [start, end) of the target sentence, without the end of sequence."""
+        return self.num_prompt_tokens, len(self.ids) - 1
+
+    @property
+    def meaning(self) -> str:
+        """What the example is a translation of: the id of its row."""
+        return self.id.rpartition(" ")[0]
 
     @property
     def num_target_tokens(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ class StepRecord:
         step: from 1.
         loss: mean over the batch's target tokens, before the update.
         gradient_norm: before clipping.
+        objectives: losses beside the language model's, and what they found, by name (`AlignmentValues`).
     """
 
     step: int
@@ -33,11 +34,12 @@ class StepRecord:
     gradient_norm: float
     num_target_tokens: int
     num_input_tokens: int
+    objectives: dict[str, float] = field(default_factory=dict)
 
     @property
     def is_finite(self) -> bool:
         """Whether an update may be made from this."""
-        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+        return all(map(math.isfinite, (self.loss, self.gradient_norm, *self.objectives.values())))
 
     def told_as_divergence(self, losses_before: Sequence[float]) -> str:
         """What a step that could not be made was like, after steps with these losses."""

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from hexapla.common.errors import nearest
 from hexapla.common.spec import Spec
 from hexapla.plan import SHARED, STRATEGIES
+from hexapla.train.align.objectives import AlignmentSpec
 
 
 class LoraSpec(Spec):
@@ -162,6 +163,11 @@ class TrainSpec(Spec):
     )
     development: DevelopmentSpec | None = Field(
         default=None, description="Measure on data.dev while training (bank only); null: the last state is kept."
+    )
+    objectives: AlignmentSpec | None = Field(
+        default=None,
+        description="Losses that align representations beside the language model's, for every adapter among its own "
+        "examples (AlignX); null: none.",
     )
     bank: BankSpec = Field(default_factory=BankSpec, description="Settings of the bank.")
     micro_batch_tokens: int | None = Field(

@@ -10,6 +10,7 @@ from hexapla.common.artifacts import digest_of
 from hexapla.common.errors import UserError
 from hexapla.common.seeds import uniform
 from hexapla.data.examples import Example
+from hexapla.data.instructions import Instruction
 from hexapla.plan import Job
 from hexapla.prompts import Template, template_hash
 from hexapla.train.batching import num_steps
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainTask:
-    """What a trainer is given for one adapter: the job, its examples, and those to measure it on meanwhile."""
+    """What a trainer is given for one adapter: the job, its examples, and those to measure it on meanwhile.
+
+    Attributes:
+        instructions: general ones to train on as well, already mixed: each as often as it stands here.
+    """
 
     job: Job
     examples: Sequence[Example]
     development: Sequence[Example] = ()
+    instructions: Sequence[Instruction] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Looking inside models: how near translations lie to each other, layer by layer."""

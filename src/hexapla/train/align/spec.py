@@ -1,0 +1,68 @@
+"""Settings of alignment training. The defaults are AlignX's (arXiv 2509.24338) where the paper gives them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from hexapla.common.spec import Spec
+from hexapla.train.align.objectives import AlignmentSpec
+from hexapla.train.spec import LoraSpec, OptimizerSpec
+
+
+class AlignOptimizerSpec(OptimizerSpec):
+    """AdamW with AlignX's rate."""
+
+    lr: float = Field(default=2e-6, gt=0, description="Highest learning rate. Default: AlignX.")
+    schedule: Literal["inverse-sqrt", "cosine", "constant"] = Field(
+        default="cosine", description="Course of the rate after the linear warm-up. AlignX does not say; ours."
+    )
+    warmup: float = Field(
+        default=0.03, ge=0, lt=1, description="Share of all steps with linearly rising rate. AlignX does not say; ours."
+    )
+
+
+class AlignSpec(Spec):
+    """AlignX's first stage: the base learns to translate `data.train` while its representations are aligned.
+
+    What follows in the recipe (`train`) is then done with the aligned base; AlignX's second stage is `train` with
+    method full and `data.instructions`.
+    """
+
+    objectives: AlignmentSpec = Field(default_factory=AlignmentSpec, description="The losses that align.")
+    examples: int | None = Field(
+        default=None, ge=2, description="Examples at most, chosen by a hash of their ids; null: all. Ours."
+    )
+    lora: LoraSpec | None = Field(
+        default=None, description="Train an adapter and fold it into the base; null: every parameter, as AlignX."
+    )
+    optimizer: AlignOptimizerSpec = Field(
+        default_factory=AlignOptimizerSpec, description="Optimiser and learning rate."
+    )
+    batch: int = Field(default=128, ge=1, description="Examples whose gradient makes a step. Default: AlignX.")
+    epochs: int = Field(default=2, ge=1, description="Times that every example is seen. Default: AlignX.")
+    max_tokens: int = Field(
+        default=512,
+        ge=8,
+        description="Examples with a longer source sentence, or a longer target, are set aside. Default: AlignX.",
+    )
+    micro_batch_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tokens that go through the model at once on a device: bounds memory, changes results by summation "
+        "order only, since negatives are those of the whole step. null: as suits it.",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="Arithmetic; weights and moments are fp32. auto: bf16 on a GPU that has it, else fp32.",
+    )
+    gradient_checkpointing: bool = Field(default=False, description="Recompute layers in the backward pass.")
+    checkpoint_every_s: float = Field(default=900.0, ge=0, description="Seconds between checkpoints. Ours.")
+
+    def outcome(self) -> dict[str, Any]:
+        """What of the settings the trained model depends on, beyond the order of summation, as JSON data."""
+        settings = self.resolved()
+        for neutral in ("micro_batch_tokens", "gradient_checkpointing", "checkpoint_every_s"):
+            del settings[neutral]
+        return settings

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hexapla.cli.main import build_parser
-from hexapla.recipe import Recipe, bundled_recipes, parse_yaml
+from hexapla.common.documents import parse_yaml
+from hexapla.recipe import Recipe, bundled_recipes
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

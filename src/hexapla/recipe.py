@@ -10,14 +10,14 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hexapla import languages, prompts
 from hexapla.analyze.spec import AnalyzeSpec
 from hexapla.base import Base
+from hexapla.common.documents import apply_override, parse_yaml, set_value
 from hexapla.common.errors import UserError, nearest
 from hexapla.common.spec import Spec, validation_message
 from hexapla.data.mixing import check_mix_names
@@ -25,13 +25,13 @@ from hexapla.data.spec import DataSpec
 from hexapla.evaluate.spec import EvaluateSpec
 from hexapla.merge.sets import merge_sets
 from hexapla.merge.spec import MergeSpec
-from hexapla.plan import Layout, Plan, make_plan
+from hexapla.plan import SHARED, Layout, Plan, make_plan
 from hexapla.synthesize.spec import SynthesizeSpec
+from hexapla.train.align.spec import AlignSpec
 from hexapla.train.pretrain.spec import PretrainSpec
 from hexapla.train.spec import TrainSpec
 from hexapla.translate.spec import TranslateSpec
 
-_S = TypeVar("_S", bound=Spec)
 _PART_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
 BUNDLED_FOLDER = Path(__file__).parent / "recipes"
 
@@ -56,6 +56,9 @@ class Recipe(Spec):
         (), description="Corpora of pseudo-parallel text to make first; each joins data.train or data.bilingual."
     )
     pretrain: PretrainSpec | None = Field(None, description="Continued pre-training of the base; null: none.")
+    align: AlignSpec | None = Field(
+        None, description="Alignment training of the base (AlignX), after pre-training and before training; null: none."
+    )
     train: TrainSpec = Field(default_factory=TrainSpec, description="Strategy and hyper-parameters.")
     merge: MergeSpec | None = Field(None, description="Group-wise merging of trained pools; None: no merging.")
     translate: TranslateSpec = Field(default_factory=TranslateSpec, description="Decoding.")
@@ -161,6 +164,10 @@ class Recipe(Spec):
         if self.pretrain is not None:
             names = ("monolingual", *self.hubs)
             _as_value_error(lambda: check_mix_names(self.pretrain.mix, names, "pretrain.mix.weights"))
+        if self.data.instructions is not None and SHARED not in self.train.strategies:
+            raise ValueError(
+                f"data.instructions belong to one adapter or model for all directions: add {SHARED} to train.strategy"
+            )
         if self.translate.pmp != "none" and self.data.pmp is None:
             raise ValueError(f"translate.pmp: {self.translate.pmp} needs data.pmp, which names the auxiliary languages")
         if self.data.pmp is not None:
@@ -282,51 +289,6 @@ def find_recipe(source: str | Path) -> Path:
     )
 
 
-class _RecipeLoader(yaml.SafeLoader):
-    """As YAML 1.2: `no` is Norwegian, not false; `2e-3` is a number; 0:1500 is no time; a key may not stand twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_RecipeLoader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
-    (
-        "float",
-        r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        "-+.0123456789",
-    ),
-):
-    _RecipeLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
-
-
-def parse_yaml(text: str, *, where: str) -> Any:
-    """The value of a YAML document.
-
-    Raises:
-        UserError: it is no YAML; the message has line and column.
-    """
-    try:
-        return yaml.load(text, Loader=_RecipeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
-        raise UserError(f"This is not valid YAML: {error.problem}.", where=place) from error
-    except yaml.YAMLError as error:
-        raise UserError(f"This is not valid YAML: {error}.", where=where) from error
-
-
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -334,62 +296,6 @@ def _read_text(path: Path) -> str:
         raise UserError("A recipe is UTF-8 text; this file is not.", where=str(path)) from error
     except PermissionError as error:
         raise UserError("This file may not be read (permission denied).", where=str(path)) from error
-
-
-def apply_override(document: dict[str, Any], override: str) -> None:
-    """Set what `a.b=value` says, the value in YAML."""
-    key, separator, text = override.partition("=")
-    where = f"--set {override}"
-    if not separator or not key:
-        raise UserError("A setting is written a.b=value.", where=where)
-    set_value(document, key, parse_yaml(text, where=where), where=where)
-
-
-def set_value(document: dict[str, Any], key: str, value: Any, *, where: str) -> None:
-    """Set one value in the document, making maps on the way where nothing stands yet.
-
-    Args:
-        key: `a.b.c`; items of lists by position.
-        where: what to name in an error.
-    """
-    *parents, last = key.split(".")
-    current: Any = document
-    for depth, part in enumerate(parents):
-        if isinstance(current, list):
-            current = current[_position(part, current, where)]
-        elif isinstance(current, dict):
-            if current.get(part) is None:
-                current[part] = {}
-            current = current[part]
-        else:
-            raise UserError(f"{'.'.join(parents[:depth])} is a single value, it has no keys.", where=where)
-    if isinstance(current, list):
-        current[_position(last, current, where)] = value
-    elif isinstance(current, dict):
-        current[last] = value
-    else:
-        raise UserError(f"{'.'.join(parents)} is a single value, it has no keys.", where=where)
-
-
-def parse_settings(spec: type[_S], overrides: Sequence[str]) -> _S:
-    """Settings given as `a.b=value` words, over the defaults.
-
-    Raises:
-        UserError: a word without `=`, an unknown key, a wrong value.
-    """
-    document: dict[str, Any] = {}
-    for override in overrides:
-        apply_override(document, override)
-    try:
-        return spec.model_validate(document)
-    except ValidationError as error:
-        raise validation_message(error, spec, "--set") from error
-
-
-def _position(part: str, items: list[Any], where: str) -> int:
-    if not part.isdigit() or int(part) >= len(items):
-        raise UserError(f"{part!r} is no position in a list of {len(items)} (counting from 0).", where=where)
-    return int(part)
 
 
 def _as_value_error(compute: Any) -> Any:

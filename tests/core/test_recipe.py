@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from hexapla.common.documents import parse_yaml
 from hexapla.common.errors import UserError
-from hexapla.recipe import Recipe, bundled_recipes, parse_yaml
+from hexapla.recipe import Recipe, bundled_recipes
 
 MINIMAL: dict[str, Any] = {
     "name": "mini",

@@ -28,12 +28,12 @@ def execute(options: argparse.Namespace) -> None:
     """Merge, and print the report."""
     from pydantic import ValidationError
 
+    from hexapla.common.documents import apply_override
     from hexapla.common.errors import UserError
     from hexapla.common.spec import validation_message
     from hexapla.merge.spec import MergeSpec
     from hexapla.merge.stage import merge_pool, merge_report, remove_leftovers
     from hexapla.pool import Pool
-    from hexapla.recipe import apply_override
 
     section: dict[str, object] = {}
     for override in options.overrides:

@@ -28,7 +28,7 @@ def metrics_of(options: argparse.Namespace) -> tuple[str, ...]:
 
 def metric_settings_of(options: argparse.Namespace) -> MetricSettings:
     """The settings given, over the defaults."""
+    from hexapla.common.documents import parse_settings
     from hexapla.evaluate.metrics.settings import MetricSettings
-    from hexapla.recipe import parse_settings
 
     return parse_settings(MetricSettings, options.overrides)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from hexapla.base import Base
+from hexapla.common.documents import apply_override
 from hexapla.common.errors import UserError
 from hexapla.common.spec import validation_message
 from hexapla.data.readers import CorpusSpec
@@ -24,7 +25,6 @@ from hexapla.languages import Direction
 from hexapla.pipeline.scoring import Measurement
 from hexapla.pipeline.workspace import Workspace
 from hexapla.pool import Pool
-from hexapla.recipe import apply_override
 from hexapla.translate.spec import TranslateSpec
 
 

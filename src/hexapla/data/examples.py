@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
+from hexapla.common.artifacts import digest_of
 from hexapla.common.errors import UserError
 from hexapla.common.seeds import uniform
 from hexapla.data.auxiliaries import Auxiliaries
@@ -39,6 +40,11 @@ def make_examples(rows: Iterable[Row], directions: Iterable[Direction]) -> list[
     """Every row in every direction of which it has both sides, rows outermost."""
     wanted = tuple(directions)
     return [example for row in rows for example in _examples_of(row, wanted)]
+
+
+def examples_digest(examples: Iterable[Example]) -> str:
+    """sha256 of everything that a trainer reads of examples, in order."""
+    return digest_of([[each.id, each.source, each.target, each.auxiliary] for each in examples])
 
 
 class Tally(NamedTuple):

@@ -27,6 +27,8 @@ BASE_POOL = "base"
 """Name of the pool that is the bare base."""
 PRETRAINED_POOL = "pretrained"
 """Name of the base after continued pre-training, and of the pool that is nothing else."""
+ALIGNED_POOL = "aligned"
+"""Name of the base after alignment, and of the pool that is nothing else."""
 _FORMAT = 1
 
 
@@ -97,8 +99,9 @@ class FinishedPart:
         routes = self.pools[name.partition("+")[0]].description.routes
         trained = {route for route in routes.values() if route}
         model = pool.description.provenance.get("model")
-        own = {key for key, folder in self.folders["models"].items() if folder.name == model}
-        trained |= own | (self.folders["models"].keys() & {PRETRAINED_POOL} if own else set())
+        models = list(self.folders["models"].items())  # in the order of training, each made of the one before
+        own = [place for place, (_, folder) in enumerate(models) if folder.name == model]
+        trained |= {key for key, _ in models[: own[0] + 1]} if own else set()
         seconds = sum(self.training[job]["seconds"] for job in trained) if trained else None
         return PoolCost(len(pool.adapters), pool.num_parameters, seconds)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +14,16 @@ from hexapla import prompts
 from hexapla.base import Base, fingerprint, load_tokenizer
 from hexapla.common.artifacts import digest_of, is_complete, read_json
 from hexapla.data.auxiliaries import Auxiliaries
-from hexapla.data.examples import ExampleMaker, make_examples
+from hexapla.data.examples import ExampleMaker, examples_digest, make_examples
 from hexapla.data.spec import DataSpec
 from hexapla.data.stage import Corpus, build_corpus, clean_versions, input_digests
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.merge.stage import merge_pool, remove_leftovers
+from hexapla.pipeline.bases import Bases
 from hexapla.pipeline.corpora import corpus_settings
 from hexapla.pipeline.development import DevelopmentTranslator
 from hexapla.pipeline.examples import auxiliaries_of, example_maker
-from hexapla.pipeline.finished import BASE_POOL, PRETRAINED_POOL, FinishedPart
+from hexapla.pipeline.finished import ALIGNED_POOL, BASE_POOL, PRETRAINED_POOL, FinishedPart
 from hexapla.pipeline.scoring import Measurement
 from hexapla.pipeline.session import Session
 from hexapla.pipeline.synthetic import make_synthetic
@@ -32,7 +33,6 @@ from hexapla.plan import SHARED, Job
 from hexapla.pool import Pool, PoolDescription, describe_base, write_pool
 from hexapla.prompts import Template
 from hexapla.recipe import Recipe
-from hexapla.train.pretrain.spec import PretrainSpec
 from hexapla.train.result import SUMMARY_FILE
 from hexapla.train.task import TrainTask
 
@@ -62,7 +62,10 @@ class Part:
         if self.recipe.pretrain is not None:
             with self._stage("pretraining"):
                 vocabulary[self.recipe.name] = show_vocabulary(self.recipe, self._corpus, self._workspace)
-                models[PRETRAINED_POOL] = self._pretrained
+                models[PRETRAINED_POOL] = self._bases.pretrained
+        if self.recipe.align is not None:
+            with self._stage("alignment"):
+                models[ALIGNED_POOL] = self._bases.aligned
         with self._stage("training"):
             adapters, trained = self._trained()
             models |= trained
@@ -121,49 +124,16 @@ class Part:
     def _corpus(self) -> Corpus:
         return self.session.corpus(self._corpus_folder)
 
-    # Continued pre-training
+    # The base
 
     @cached_property
-    def _pretrained(self) -> Path:
-        """The base after continued pre-training: found, or made."""
-        spec = self.recipe.pretrain
-        assert spec is not None
-        decided = ["pretrained", fingerprint(self.recipe.base_model), spec.outcome(), self._corpus_folder.name]
-        return self.session.once(decided, lambda: self._pretrain(spec))
+    def _bases(self) -> Bases:
+        return Bases(self.recipe, self.session, self._corpus_folder)
 
-    def _pretrain(self, spec: PretrainSpec) -> Path:
-        recipe, corpus = self.recipe, self._corpus
-        key = {
-            "base": fingerprint(recipe.base_model),
-            "pretrain": spec.outcome(),
-            "seed": recipe.seed,
-            "text": corpus.pretraining_digest(),
-            "languages": list(recipe.languages),
-            "hubs": list(recipe.hubs),
-        }
-
-        def build(aside: Path, work: Path) -> None:
-            from hexapla.train.pretrain.stage import pretrain_model
-
-            pretrain_model(
-                recipe.base_model,
-                spec,
-                recipe.seed,
-                monolingual=corpus.monolingual,
-                bilingual=corpus.bilingual,
-                languages=recipe.languages,
-                hubs=recipe.hubs,
-                folder=aside,
-                work=work,
-                log=self._workspace.log,
-            )
-
-        return self._workspace.make("model", PRETRAINED_POOL, key, build)
-
-    @cached_property
+    @property
     def base(self) -> Base:
-        """What is post-trained: the recipe's base, after continued pre-training if there is any."""
-        return self.recipe.base_model if self.recipe.pretrain is None else Base(str(self._pretrained))
+        """What is post-trained: the recipe's base, after continued pre-training and alignment if there are any."""
+        return self._bases.last
 
     # Training
 
@@ -238,10 +208,6 @@ class Part:
 
     def _adapter_key(self, task: TrainTask) -> dict[str, Any]:
         """What an adapter depends on: its own examples, not the corpus, so that a new language leaves it alone."""
-        texts = [
-            [[example.id, example.source, example.target, example.auxiliary] for example in examples]
-            for examples in (task.examples, task.development)
-        ]
         return {
             "base": self._fingerprint,
             "template": self._template_hash,
@@ -249,7 +215,8 @@ class Part:
             "seed": self.recipe.seed,
             "job": task.job.name,
             "directions": [str(direction) for direction in task.job.directions],
-            "examples": digest_of(texts),
+            "examples": [examples_digest(examples) for examples in (task.examples, task.development)],
+            "instructions": digest_of([asdict(instruction) for instruction in task.instructions]),
         }
 
     @cached_property
@@ -267,12 +234,8 @@ class Part:
         described = replace(
             self._base_description, auxiliaries=self._auxiliaries.by_direction(recipe.layout.directions)
         )
-        own = None if recipe.pretrain is None else self._pretrained
-        pools = {}
-        name = BASE_POOL if recipe.pretrain is None else PRETRAINED_POOL
-        if recipe.evaluate.baseline and name not in self.session.baselines:
-            self.session.baselines.add(name)
-            pools[name] = self._pool(replace(described, name=name), {}, own)
+        own = self._bases.own
+        pools = self._bare_pools(described) if recipe.evaluate.baseline else {}
         for strategy, routes in plan.routes.items():
             name = self._pool_name(strategy)
             if strategy in models:
@@ -285,6 +248,24 @@ class Part:
             pools[name] = self._pool(trained, folders, own)
         return pools
 
+    def _bare_pools(self, described: PoolDescription) -> dict[str, Pool]:
+        """The first base and the aligned one without adapters, unless an earlier part has had them."""
+        recipe = self.recipe
+        pretrained = None if recipe.pretrain is None else self._bases.pretrained
+        found = {BASE_POOL if pretrained is None else PRETRAINED_POOL: (self._bases.first, pretrained)}
+        if recipe.align is not None:
+            name = f"{self.label}.{ALIGNED_POOL}" if self.label else ALIGNED_POOL
+            found[name] = (self._bases.last, self._bases.aligned)
+        pools = {}
+        for name, (base, folder) in found.items():
+            identity = fingerprint(base)
+            if identity not in self.session.baselines:
+                self.session.baselines.add(identity)
+                pools[name] = self._pool(
+                    replace(described, name=name, base=base, base_fingerprint=identity), {}, folder
+                )
+        return pools
+
     def _pool_name(self, strategy: str) -> str:
         if not self.label:
             return strategy
@@ -292,11 +273,11 @@ class Part:
 
     def _pool(self, description: PoolDescription, adapters: dict[str, Path], model: Path | None) -> Pool:
         recipe = self.recipe
-        pretrain = None if recipe.pretrain is None else recipe.pretrain.resolved()
         provenance = {
             "made_by": "hexapla run",
             "recipe": {
-                "pretrain": pretrain,
+                "pretrain": None if recipe.pretrain is None else recipe.pretrain.resolved(),
+                "align": None if recipe.align is None else recipe.align.resolved(),
                 "train": recipe.train.resolved(),
                 "data": recipe.data.resolved(),
                 "seed": recipe.seed,

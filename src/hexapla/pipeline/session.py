@@ -25,7 +25,7 @@ class Session:
     """What the parts of a run share: the workspace, the latest base for decoding, warnings and times.
 
     Attributes:
-        baselines: bare bases that are measured already; later parts leave them out.
+        baselines: fingerprints of the bare bases that are measured already; later parts leave them out.
         made: digest of what decides an artifact → its folder, so that no part hashes files that another one has hashed.
     """
 

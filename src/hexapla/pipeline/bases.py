@@ -7,12 +7,13 @@ from functools import cached_property
 from pathlib import Path
 
 from hexapla import prompts
-from hexapla.base import Base, fingerprint, load_tokenizer
+from hexapla.base import Base, fingerprint, load_config, load_tokenizer
 from hexapla.data.examples import examples_digest, make_examples
 from hexapla.data.stage import Corpus
 from hexapla.pipeline.finished import ALIGNED_POOL, PRETRAINED_POOL
 from hexapla.pipeline.session import Session
 from hexapla.recipe import Recipe
+from hexapla.representations.layers import resolve_layer
 from hexapla.train.align.spec import AlignSpec
 from hexapla.train.pretrain.spec import PretrainSpec
 
@@ -122,3 +123,19 @@ class Bases:
             )
 
         return self.session.workspace.make("model", ALIGNED_POOL, key, build)
+
+
+def aligned_layers(recipe: Recipe) -> dict[str, tuple[int, int]]:
+    """Setting → the layer that it aligns, and the base's depth; only settings that the recipe has.
+
+    Raises:
+        UserError: the base has no such layer; its configuration cannot be read.
+    """
+    asked = {"align.objectives.layer": None if recipe.align is None else recipe.align.objectives}
+    asked["train.objectives.layer"] = recipe.train.objectives
+    found = {}
+    for where, objectives in asked.items():
+        if objectives is not None:
+            depth = load_config(recipe.base_model).get_text_config().num_hidden_layers
+            found[where] = resolve_layer(objectives.layer, depth, where=where), depth
+    return found

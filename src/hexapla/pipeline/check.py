@@ -17,6 +17,7 @@ from hexapla.data.examples import make_examples
 from hexapla.data.rows import Row
 from hexapla.data.stage import check_corpus
 from hexapla.evaluate.stage import require_metrics
+from hexapla.pipeline.bases import aligned_layers
 from hexapla.pipeline.corpora import corpus_settings
 from hexapla.pipeline.costing import adapters_at_once, largest_rank, plan_pools, training_cost
 from hexapla.recipe import Recipe
@@ -83,6 +84,8 @@ def _base(recipe: Recipe) -> Iterator[Finding]:
     yield Finding("base", "ok", f"{recipe.base}: {config.model_type}")
     if not base.has_weights():
         yield Finding("base", "fail", f"{recipe.base} has no weights (*.safetensors)")
+    for where, (layer, depth) in aligned_layers(recipe).items():
+        yield Finding("base", "ok", f"{where.partition('.')[0]} draws languages together at layer {layer} of {depth}")
 
 
 def _tokenizer(recipe: Recipe) -> Iterator[Finding]:

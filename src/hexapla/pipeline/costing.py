@@ -9,15 +9,18 @@ from typing import Any
 
 from hexapla.base import load_shape
 from hexapla.common.errors import UserError
-from hexapla.data.examples import Example
+from hexapla.data.examples import Example, make_examples
 from hexapla.data.rows import Row
 from hexapla.data.stage import read_training_rows
 from hexapla.evaluate.comparison import MISSING, parameter_count
 from hexapla.languages import Direction
 from hexapla.merge.sets import merge_sets
 from hexapla.pipeline.examples import example_maker
+from hexapla.pipeline.finished import ALIGNED_POOL
 from hexapla.plan import Job, Side
 from hexapla.recipe import Recipe
+from hexapla.train.align.spec import AlignSpec
+from hexapla.train.batching import num_steps
 from hexapla.train.cost import TrainingCost, estimate_tokens
 
 _ARITHMETIC = {True: "4 a base weight and token, 6 an adapter weight", False: "6 a weight and token"}
@@ -32,6 +35,17 @@ class JobCost:
     num_examples: int | None
     num_steps: int | None
     flops: float | None
+
+    def to_record(self) -> dict[str, Any]:
+        """JSON data."""
+        return {
+            "name": self.job.name,
+            "directions": [str(direction) for direction in self.job.directions],
+            "parameters": self.num_parameters,
+            "examples": self.num_examples,
+            "steps": self.num_steps,
+            "flops": self.flops,
+        }
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,7 @@ class Costing:
 
     Attributes:
         num_adapter_parameters: of an adapter without settings of its own.
+        alignment: of the whole base, before the jobs; None: the recipe asks for none.
         unknown: why examples, steps and FLOPs are not known; None when they are.
     """
 
@@ -89,6 +104,7 @@ class Costing:
     num_adapter_parameters: int
     memory: Memory
     unknown: str | None
+    alignment: JobCost | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Everything as JSON data; what is not known is null."""
@@ -100,17 +116,8 @@ class Costing:
             "groups": {name: list(members) for name, members in layout.groups.items()},
             "adapter_parameters": self.num_adapter_parameters,
             "memory": self.memory.to_record(),
-            "jobs": [
-                {
-                    "name": cost.job.name,
-                    "directions": [str(direction) for direction in cost.job.directions],
-                    "parameters": cost.num_parameters,
-                    "examples": cost.num_examples,
-                    "steps": cost.num_steps,
-                    "flops": cost.flops,
-                }
-                for cost in self.jobs
-            ],
+            "alignment": None if self.alignment is None else self.alignment.to_record(),
+            "jobs": [cost.to_record() for cost in self.jobs],
             "pools": [
                 {"name": pool.name, "adapters": pool.num_adapters, "parameters": pool.num_parameters}
                 for pool in self.pools
@@ -164,6 +171,7 @@ class Costing:
             ("languages", f"{len(layout.languages)} with hubs {', '.join(layout.hubs)}, {len(layout.groups)} groups"),
             ("directions", f"{len(layout.directions)} ({by_side})"),
             *([("pretraining", self._pretraining())] if self.recipe.pretrain is not None else []),
+            *([("alignment", self._alignment(self.alignment))] if self.alignment is not None else []),
             ("to train", f"{len(self.jobs)} adapters of {size} parameters" if self.has_adapters else "the whole model"),
             ("training", f"{total} FLOPs (estimate: {_ARITHMETIC[self.has_adapters]})"),
             ("memory", self._memory()),
@@ -180,6 +188,11 @@ class Costing:
             spec.tokens, gradient_checkpointing=spec.gradient_checkpointing
         )
         return f"{spec.tokens:,} tokens in {-(-spec.tokens // step):,} steps, {flops:.2e} FLOPs (estimate)"
+
+    def _alignment(self, cost: JobCost) -> str:
+        if cost.num_steps is None or cost.num_examples is None:
+            return "of the base, on examples that are not known"
+        return f"{cost.num_examples:,} examples in {cost.num_steps:,} steps, {cost.flops:.2e} FLOPs (estimate)"
 
     @property
     def has_adapters(self) -> bool:
@@ -230,8 +243,17 @@ def cost_recipe(recipe: Recipe) -> Costing:
     examples = {job.name: None if rows is None else maker.training(rows, job.directions) for job in plan.jobs}
     jobs = tuple(_job_cost(job, examples[job.name], cost) for job in plan.jobs)
     pools, routes = plan_pools(recipe, cost)
-    parameters = cost.num_adapter_parameters()
-    return Costing(recipe, jobs, pools, routes, cost.num_base_parameters, parameters, _memory(recipe, cost), unknown)
+    return Costing(
+        recipe,
+        jobs,
+        pools,
+        routes,
+        num_base_parameters=cost.num_base_parameters,
+        num_adapter_parameters=cost.num_adapter_parameters(),
+        memory=_memory(recipe, cost),
+        unknown=unknown,
+        alignment=None if recipe.align is None else _alignment_cost(recipe, recipe.align, rows, cost),
+    )
 
 
 def training_cost(recipe: Recipe) -> TrainingCost:
@@ -303,6 +325,20 @@ def _job_cost(job: Job, examples: list[Example] | None, cost: TrainingCost) -> J
     tokens = estimate_tokens(examples) * cost.spec.of(job.name).epochs
     steps, flops = cost.num_steps(len(examples), job.name), cost.flops(tokens, job.name)
     return JobCost(job, parameters, len(examples), steps, flops)
+
+
+def _alignment_cost(recipe: Recipe, spec: AlignSpec, rows: list[Row] | None, cost: TrainingCost) -> JobCost:
+    """Of the whole base, with the passes that come before the gradients' own where a step is no single micro-batch."""
+    job = Job(ALIGNED_POOL, recipe.layout.directions)
+    if rows is None:
+        return JobCost(job, cost.num_base_parameters, None, None, None)
+    examples = make_examples(rows, job.directions)
+    number = min(len(examples), spec.examples or len(examples))
+    tokens = round(estimate_tokens(examples) * spec.epochs * number / max(1, len(examples)))
+    flops = cost.pretraining_flops(tokens, gradient_checkpointing=spec.gradient_checkpointing)
+    if spec.objectives.acts:
+        flops += cost.pretraining_flops(tokens, gradient_checkpointing=False) / 3
+    return JobCost(job, cost.num_base_parameters, number, num_steps(number, spec.batch, spec.epochs), flops)
 
 
 def _directions(job: Job) -> str:

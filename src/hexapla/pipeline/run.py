@@ -12,6 +12,7 @@ from hexapla.common.errors import UserError
 from hexapla.evaluate.metrics.comet import release_scorers
 from hexapla.evaluate.stage import require_metrics
 from hexapla.pipeline.analysis import analyze_once
+from hexapla.pipeline.bases import aligned_layers
 from hexapla.pipeline.finished import FinishedRun
 from hexapla.pipeline.part import Part
 from hexapla.pipeline.reporting import Outcome, report_run
@@ -62,3 +63,4 @@ def _require(recipe: Recipe) -> None:
                 where="base",
                 hint="`hexapla plan` works without them, `hexapla run` does not.",
             )
+        aligned_layers(part)

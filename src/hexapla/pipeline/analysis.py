@@ -18,11 +18,14 @@ from hexapla.analyze.geometry_section import geometry_features, geometry_section
 from hexapla.analyze.present import Section
 from hexapla.analyze.pretraining import pretraining_section
 from hexapla.analyze.repetition import memorisation, repetition_features, repetition_section
+from hexapla.analyze.representations.section import representations_section
 from hexapla.analyze.store import write_sections
 from hexapla.common.artifacts import is_complete, read_json
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.languages import Direction
+from hexapla.pipeline.bases import aligned_layers
 from hexapla.pipeline.finished import BASE_POOL, PRETRAINED_POOL, FinishedPart, FinishedRun
+from hexapla.pipeline.representations import read_profiles
 from hexapla.pipeline.variants import analyze_variants
 from hexapla.pipeline.vocabulary import VOCABULARY_FILE
 from hexapla.pipeline.workspace import Workspace
@@ -35,8 +38,7 @@ def analyze_once(run: FinishedRun, workspace: Workspace, *, is_whole: bool | Non
 
     Args:
         is_whole: whether everything is made; False: the differences only, which read no adapter. None: everything where
-            the recipe asks for the analysis of conflict and synergy, pre-trains or has variants, or where it was made
-            before.
+            the recipe asks for an analysis, pre-trains or has variants, or where it was made before.
     """
     made_of = {
         "parts": {
@@ -48,7 +50,9 @@ def analyze_once(run: FinishedRun, workspace: Workspace, *, is_whole: bool | Non
 
     name = run.recipe.name
     if is_whole is None:
-        asked = run.only is None or run.recipe.analyze.conflict is not None or run.recipe.pretrain is not None
+        recipe = run.recipe
+        asks = (recipe.analyze.conflict, recipe.analyze.representations, recipe.pretrain)
+        asked = run.only is None or any(each is not None for each in asks)
         is_whole = asked or is_complete(workspace.location("analysis", name, {"whole": True, **made_of}))
 
     def build(aside: Path, _: Path) -> None:
@@ -66,6 +70,16 @@ def analyze_run(run: FinishedRun) -> Iterator[Section]:
         yield from _analyze_part(run.only)
     else:
         yield from analyze_variants(run)
+    if profiles := {
+        name: each for part in run.parts.values() for name, each in part.folders["representations"].items()
+    }:
+        yield representations_section(read_profiles(profiles), aligned_layer=_aligned_layer(run))
+
+
+def _aligned_layer(run: FinishedRun) -> int | None:
+    """The layer that the run aligns; of parts that align different ones, none."""
+    layers = {layer for part in run.recipe.parts.values() for layer, _ in aligned_layers(part).values()}
+    return layers.pop() if len(layers) == 1 else None
 
 
 def _pretraining(part: FinishedPart) -> Section:

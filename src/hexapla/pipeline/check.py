@@ -14,6 +14,7 @@ from hexapla.common.artifacts import digest_of
 from hexapla.common.errors import UserError
 from hexapla.data.cleaning import rows_of
 from hexapla.data.examples import make_examples
+from hexapla.data.instructions import load_instructions
 from hexapla.data.rows import Row
 from hexapla.data.stage import check_corpus
 from hexapla.evaluate.stage import require_metrics
@@ -159,6 +160,12 @@ def _corpora(recipe: Recipe) -> Iterator[Finding]:
             reasons = ", ".join(f"{count} {reason}" for reason, count in lost)
             text = f"{section} {name}: {tally['rows']} rows in {len(tally['texts'])} languages"
             yield Finding("corpora", "warn" if lost else "ok", text + (f"; set aside: {reasons}" if lost else ""))
+    if recipe.data.instructions is not None:
+        loaded = load_instructions(recipe.data.instructions)
+        for name, found in loaded.by_source.items():
+            reasons = ", ".join(f"{count} {reason}" for reason, count in loaded.set_asides[name].items())
+            text = f"instructions {name}: {len(found)}" + (f"; set aside: {reasons}" if reasons else "")
+            yield Finding("corpora", "warn" if reasons else "ok", text)
     if untested := summary["directions_without_test"]:
         yield Finding("corpora", "warn", f"no test rows in {len(untested)} directions: {', '.join(untested[:10])}")
 

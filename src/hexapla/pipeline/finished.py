@@ -37,7 +37,8 @@ class FinishedPart:
     """What one recipe left: the run's own, or one of its variants.
 
     Attributes:
-        folders: kind (`corpus`, `vocabulary`, `models`, `adapters`, `pools`, `scores`) → name → folder.
+        folders: kind (`corpus`, `vocabulary`, `models`, `adapters`, `pools`, `scores`, `representations`) → name →
+            folder.
     """
 
     recipe: Recipe

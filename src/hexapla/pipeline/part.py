@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hexapla import prompts
+from hexapla.analyze.representations.spec import RepresentationsSpec
 from hexapla.base import Base, fingerprint, load_tokenizer
 from hexapla.common.artifacts import digest_of, is_complete, read_json
 from hexapla.data.auxiliaries import Auxiliaries
@@ -24,6 +25,8 @@ from hexapla.pipeline.corpora import corpus_settings
 from hexapla.pipeline.development import DevelopmentTranslator
 from hexapla.pipeline.examples import auxiliaries_of, example_maker
 from hexapla.pipeline.finished import ALIGNED_POOL, BASE_POOL, PRETRAINED_POOL, FinishedPart
+from hexapla.pipeline.instructions import mixed_in
+from hexapla.pipeline.representations import profiles_of
 from hexapla.pipeline.scoring import Measurement
 from hexapla.pipeline.session import Session
 from hexapla.pipeline.synthetic import make_synthetic
@@ -75,6 +78,10 @@ class Part:
             pools |= self._merged(pools)
         with self._stage("scores"):
             tables = self._scores(pools)
+        profiles = {}
+        if self.recipe.analyze.representations is not None:
+            with self._stage("representations"):
+                profiles = self._profiles(pools, self.recipe.analyze.representations)
         return FinishedPart(
             self.recipe,
             {
@@ -84,6 +91,7 @@ class Part:
                 "adapters": adapters,
                 "pools": {name: pool.folder for name, pool in pools.items()},
                 "scores": {name: table.folder for name, table in tables.items()},
+                "representations": profiles,
             },
         )
 
@@ -192,7 +200,9 @@ class Part:
     def _task(self, job: Job) -> TrainTask:
         corpus = self._corpus
         development = make_examples(corpus.dev, job.directions) if self.recipe.train.development else ()
-        return TrainTask(job, self._examples.training(corpus.train, job.directions), development)
+        translations = self._examples.training(corpus.train, job.directions)
+        kept, instructions = mixed_in(self.recipe, job, translations, self._workspace.log)
+        return TrainTask(job, kept, development, instructions)
 
     def _keep_adapter(self, name: str, key: dict[str, Any], fill: Callable[[Path], None]) -> None:
         self._workspace.make("adapter", name, key, lambda aside, _: fill(aside))
@@ -325,6 +335,14 @@ class Part:
         return {
             name: measurement.of(pool, self._workspace, partial(self._translator, pool)) for name, pool in pools.items()
         }
+
+    # Representations
+
+    def _profiles(self, pools: dict[str, Pool], spec: RepresentationsSpec) -> dict[str, Path]:
+        """What is inside every pool that the recipe asks for."""
+        recipe = self.recipe
+        asked = {name: pool for name, pool in pools.items() if name not in recipe.plan.for_analysis}
+        return profiles_of(asked, self._corpus.tests, recipe.layout.languages, spec, self._workspace, seed=recipe.seed)
 
     def _translator(self, pool: Pool) -> Translator:
         from hexapla.translate.translator import Translator

@@ -48,7 +48,10 @@ class Template:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A rendered prompt, and where source and auxiliary sentence stand in it (character offsets, end exclusive)."""
+    """A rendered prompt, and where source and auxiliary sentence stand in it (character offsets, end exclusive).
+
+    A general instruction stands in the place of the source.
+    """
 
     text: str
     source_span: tuple[int, int]
@@ -177,6 +180,42 @@ def render(
         spans.append((len(rendered), len(rendered) + len(sentence)))
         rendered += sentence + after
     return Prompt(rendered, spans[0], None if auxiliary is None else spans[1])
+
+
+_ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{message}\n\n### Response:"
+)
+_ALPACA_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
+    "response that appropriately completes the request.\n\n### Instruction:\n{message}\n\n### Response:"
+)
+"""The two prompts of Stanford Alpaca (R. Taori et al., 2023; github.com/tatsu-lab/stanford_alpaca, train.py). Between
+prompt and answer stands the template's separator; theirs has nothing there."""
+
+
+def render_instruction(
+    template: Template, instruction: str, input: str = "", tokenizer: ChatTokenizer | None = None
+) -> Prompt:
+    """The prompt for a general instruction, with the place of what the user says in it.
+
+    For a chat template it is the user's message (the instruction, then an empty line and the input) in the tokenizer's
+    own template, else the prompt of Stanford Alpaca. Of `template` only the kind and the separator matter.
+
+    Args:
+        input: what the instruction is about; empty: nothing.
+        tokenizer: needed for chat templates only; thinking is switched off where the template knows it.
+
+    Raises:
+        UserError: a chat template is asked of a tokenizer that has none.
+    """
+    if template.chat:
+        before, after = _in_chat(["", ""], _require_chat(template, tokenizer))
+        message = f"{instruction}\n\n{input}" if input else instruction
+    else:
+        before, after = (_ALPACA_INPUT if input else _ALPACA).split("{message}")
+        message = f"{instruction}\n\n### Input:\n{input}" if input else instruction
+    return Prompt(before + message + after, (len(before), len(before) + len(message)))
 
 
 def _in_chat(frame: list[str], chat: ChatTokenizer) -> list[str]:

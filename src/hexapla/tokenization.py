@@ -41,6 +41,12 @@ class EncodedText:
         start, end = span
         return sum(1 for first, last in self.offsets if first < end and last > start)
 
+    def span_of(self, span: tuple[int, int]) -> tuple[int, int]:
+        """Tokens [start, end), from the first that holds a character of `span` to the last; (0, 0) if none does."""
+        start, end = span
+        holding = [index for index, (first, last) in enumerate(self.offsets) if first < end and last > start]
+        return (holding[0], holding[-1] + 1) if holding else (0, 0)
+
 
 def encode_prompts(
     tokenizer: PreTrainedTokenizerBase, template: Template, questions: Sequence[Question]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hexapla.common.errors import UserError
 from hexapla.languages import Direction
-from hexapla.prompts import TEMPLATES, Auxiliary, get_template, render, template_hash
+from hexapla.prompts import TEMPLATES, Auxiliary, get_template, render, render_instruction, template_hash
 from tests.tiny_models import tiny_tokenizer
 
 CHAT = (
@@ -101,6 +101,31 @@ def test_span_is_the_source(source: str, name: str, direction: Direction) -> Non
     tokenizer = tiny_tokenizer_with_chat()
     prompt = render(get_template(name), direction, source, tokenizer)
     assert prompt.text[slice(*prompt.source_span)] == source
+
+
+def test_instructions_in_the_prompts_of_alpaca() -> None:
+    prompt = render_instruction(get_template("lmt"), "Name a {message}.")
+    assert prompt.text == (
+        "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+        "### Instruction:\nName a {message}.\n\n### Response:"
+    )
+    assert prompt.text[slice(*prompt.source_span)] == "Name a {message}."
+    prompt = render_instruction(get_template("alma"), "Sum up.", "It rains.\nIt pours.")
+    assert prompt.text == (
+        "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
+        "response that appropriately completes the request.\n\n"
+        "### Instruction:\nSum up.\n\n### Input:\nIt rains.\nIt pours.\n\n### Response:"
+    )
+    assert prompt.text[slice(*prompt.source_span)] == "Sum up.\n\n### Input:\nIt rains.\nIt pours."
+
+
+@pytest.mark.parametrize(("input_", "message"), [("", " Sum up. "), ("It rains.", " Sum up. \n\nIt rains.")])
+def test_instructions_in_a_chat_template(input_: str, message: str) -> None:
+    prompt = render_instruction(get_template("x-alma"), " Sum up. ", input_, tiny_tokenizer_with_chat())
+    assert prompt.text == (f"<|im_start|>user\n{message}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    assert prompt.text[slice(*prompt.source_span)] == message
+    with pytest.raises(UserError, match="needs a chat template"):
+        render_instruction(get_template("x-alma"), "Sum up.", input_, tiny_tokenizer())
 
 
 def test_hash_depends_on_everything_that_shapes_the_prompt() -> None:

@@ -11,9 +11,10 @@ from tokenizers.processors import TemplateProcessing
 
 from hexapla.base import Base, load_tokenizer
 from hexapla.data.examples import Example
-from hexapla.prompts import Auxiliary, get_template
+from hexapla.data.instructions import Instruction
+from hexapla.prompts import Auxiliary, get_template, render_instruction
 from hexapla.tokenization import encode_prompts, encode_texts, leading_ids
-from hexapla.train.encoding import EncodedSet, Limits, encode_examples
+from hexapla.train.encoding import EncodedSet, Limits, encode_examples, encode_instructions
 from tests.train.material import DE_EN, examples
 
 CHAT = (
@@ -153,3 +154,52 @@ def test_the_digest_sees_tokens_ids_and_lengths(tokenizer: Any) -> None:
     assert base.digest() == _encode(tokenizer, [("Ja", "Yes"), ("Nein", "No")]).digest()
     assert base.digest() != _encode(tokenizer, [("Ja", "Yes"), ("Nein", "Na")]).digest()
     assert base.digest() != _encode(tokenizer, [("Nein", "No"), ("Ja", "Yes")]).digest()
+
+
+def _instructions(*texts: tuple[str, str, str]) -> list[Instruction]:
+    return [Instruction(f"alpaca#{number}", None, *each) for number, each in enumerate(texts, 1)]
+
+
+@pytest.mark.parametrize("template", ["alma", "lmt-chat"])
+@pytest.mark.parametrize("surround", [False, True])
+def test_of_an_instruction_only_the_output_is_learned(tokenizer: Any, template: str, surround: bool) -> None:
+    tokenizer.chat_template = CHAT
+    if surround:
+        _surround(tokenizer)
+    given = _instructions(("Name a river.", "", "Rhine."), ("Sum up.", "It rains.", "Wet.\nVery wet."))
+    encoded = encode_instructions(tokenizer, get_template(template), given, WIDE)
+    assert encoded.set_asides == {}
+    for each, made in zip(given, encoded.examples, strict=True):
+        prompt = render_instruction(get_template(template), each.instruction, each.input, tokenizer)
+        ids = made.ids.tolist()
+        start = leading_ids(tokenizer, get_template(template))
+        alone = tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
+        assert ids[: made.num_prompt_tokens] == start + alone
+        assert ids[-1] == tokenizer.eos_token_id
+        assert tokenizer.decode(ids[made.num_prompt_tokens : -1]) == get_template(template).separator + each.output
+        assert (made.id, made.direction, made.source_span) == (each.id, None, (0, 0))
+
+
+def test_instructions_that_do_not_fit_are_set_aside_whole(tokenizer: Any) -> None:
+    tokenizer.chat_template = CHAT
+    long = "very " * 40
+    given = _instructions(
+        ("Say yes.", "", "Yes."),
+        (long, "", "Yes."),
+        ("Say yes.", long, "Yes."),
+        ("Say yes.", "", long),
+        ("Say <eos>", "", "Yes."),
+        ("Say yes.", "<bos>", "Yes."),
+        ("Say yes.", "", "Yes. <eos> No."),
+    )
+    for template in ("alma", "lmt-chat"):
+        encoded = encode_instructions(tokenizer, get_template(template), given, Limits(60, 40))
+        assert [example.id for example in encoded.examples] == ["alpaca#1"]
+        assert encoded.set_asides == {
+            "instruction-special-token": 3,
+            "instruction-too-long": 2,
+            "output-too-long": 1,
+        }
+        exact = len(encoded.examples[0].ids)
+        short = encode_instructions(tokenizer, get_template(template), given[:1], Limits(60, 40, exact - 1))
+        assert short.set_asides == {"instruction-context-too-long": 1}

@@ -12,9 +12,12 @@ from transformers import BloomConfig
 from hexapla.base import Base, load_config, load_tokenizer
 from hexapla.common.errors import UserError
 from hexapla.data.examples import Example
+from hexapla.data.instructions import Instruction
 from hexapla.languages import Direction
 from hexapla.plan import Job
 from hexapla.prompts import get_template
+from hexapla.tokenization import EncodedText
+from hexapla.train.align.objectives import AlignmentSpec
 from hexapla.train.spec import AdapterSpec, DevelopmentSpec, LoraSpec, TrainSpec
 from hexapla.train.task import Preparation, TrainTask, context_window
 from tests.train.material import JOB, examples, task, train_spec
@@ -95,6 +98,52 @@ def test_no_development_examples_is_an_error_where_they_are_asked_for(preparatio
     long = [replace(example, target="lang " * 600) for example in examples(2)]
     with pytest.raises(UserError, match=r"measured on .*all were set aside \(2 target-too-long\)"):
         preparation(spec).prepare(TrainTask(JOB, examples(8), long))
+
+
+INSTRUCTIONS = [
+    Instruction("alpaca#1", "en", "Name a river.", "", "The Rhine."),
+    Instruction("alpaca#2", "en", "Sum up.", "It rains.", "Wet."),
+]
+
+
+def test_instructions_are_learned_behind_the_examples(preparation: Prepare) -> None:
+    plain = preparation().prepare(task(8))
+    mixed = preparation().prepare(TrainTask(JOB, examples(8), instructions=INSTRUCTIONS))
+    assert [example.id for example in mixed.encoded.examples[:8]] == [example.id for example in examples(8)]
+    assert [(example.id, example.direction) for example in mixed.encoded.examples[8:]] == [
+        ("alpaca#1", None),
+        ("alpaca#2", None),
+    ]
+    assert (plain.num_steps, mixed.num_steps) == (2, 3)
+    assert mixed.digest != plain.digest
+    assert preparation().prepare(TrainTask(JOB, examples(8), instructions=INSTRUCTIONS)).digest == mixed.digest
+    assert preparation().prepare(TrainTask(JOB, examples(8), instructions=INSTRUCTIONS[:1])).digest != mixed.digest
+
+
+def test_instructions_set_aside_are_counted_beside_examples(preparation: Prepare) -> None:
+    long = [replace(INSTRUCTIONS[0], id="alpaca#3", output="word " * 600)]
+    given = TrainTask(JOB, [*examples(7), Example("x de-en", JOB.directions[0], "a", "lang " * 600)], (), long)
+    with pytest.raises(UserError, match=r"'de-en' has no instructions.*\(1 output-too-long\)") as caught:
+        preparation().prepare(given)
+    assert caught.value.where == "data.instructions"
+    prepared = preparation().prepare(replace(given, instructions=[*long, *INSTRUCTIONS]))
+    assert prepared.encoded.set_asides == {"output-too-long": 1, "target-too-long": 1}
+
+
+def test_spans_matter_where_objectives_act(preparation: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The digest depends on directions and spans, and what has none is set aside, only there."""
+    off, on = AlignmentSpec(semantic=0.0, matching=0.0), AlignmentSpec()
+    specs = {"none": train_spec(), "off": train_spec(objectives=off), "on": train_spec(objectives=on)}
+    before = {name: preparation(spec).prepare(task(8)).digest for name, spec in specs.items()}
+    span_of = EncodedText.span_of
+    with monkeypatch.context() as patch:
+        patch.setattr(EncodedText, "span_of", lambda self, span: (span_of(self, span)[0] + 1, span_of(self, span)[1]))
+        after = {name: preparation(spec).prepare(task(8)).digest for name, spec in specs.items()}
+    assert {name for name in specs if before[name] != after[name]} == {"on"}
+    monkeypatch.setattr(EncodedText, "span_of", lambda self, span: (0, 0))
+    assert preparation(specs["off"]).prepare(task(8)).encoded.set_asides == {}
+    with pytest.raises(UserError, match=r"all were set aside \(8 no-span\)"):
+        preparation(specs["on"]).prepare(task(8))
 
 
 def test_the_context_window_is_the_bases(qwen3_base: Path) -> None:

@@ -138,7 +138,8 @@ def _limits(recipe: Recipe, tokenizer: Any, template: prompts.Template, rows: li
     window = getattr(load_shape(recipe.base_model).get_text_config(), "max_position_embeddings", None)
     examples = make_examples(rows[:_SAMPLED_ROWS], recipe.layout.directions)
     limits = Limits(spec.max_source_tokens, spec.max_target_tokens, window)
-    encoded = encode_examples(tokenizer, template, examples, limits)
+    aligns = any(each.acts for each in (spec.objectives, recipe.align and recipe.align.objectives) if each)
+    encoded = encode_examples(tokenizer, template, examples, limits, needs_spans=aligns)
     lost = sum(encoded.set_asides.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in encoded.set_asides.items())
     verdict: Literal["ok", "warn"] = "ok" if lost <= 0.01 * len(examples) else "warn"

@@ -14,7 +14,7 @@ from hexapla.data.instructions import Instruction
 from hexapla.plan import Job
 from hexapla.prompts import Template, template_hash
 from hexapla.train.batching import num_steps
-from hexapla.train.encoding import EncodedExample, EncodedSet, Limits, encode_examples
+from hexapla.train.encoding import EncodedExample, EncodedSet, Limits, encode_examples, encode_instructions
 from hexapla.train.spec import TrainSpec
 
 if TYPE_CHECKING:
@@ -80,13 +80,17 @@ class Preparation:
     seed: int
 
     def prepare(self, task: TrainTask) -> PreparedTask:
-        """Tokenise a task's examples.
+        """Tokenise a task's examples and, behind them, its general instructions.
 
         Raises:
-            UserError: no example is left to train on, or to measure on where that is asked for.
+            UserError: no example is left to train on, or to measure on where that is asked for; or none of the
+                instructions.
         """
         name, spec = task.job.name, self.spec.of(task.job.name)
-        encoded = self._encode(task.job, task.examples, "data.train")
+        aligned = spec.objectives is not None and spec.objectives.acts
+        encoded = self._encode(task.job, task.examples, "data.train", needs_spans=aligned)
+        if task.instructions:
+            encoded = self._with_instructions(task, encoded)
         development: list[EncodedExample] = []
         if spec.development is not None:
             chosen = _sample(task.development, spec.development.examples, self.seed)
@@ -100,15 +104,14 @@ class Preparation:
                 "adapter": name,
                 "base": self.fingerprint,
                 "template": template_hash(self.template, self.tokenizer),
-                "examples": encoded.digest(),
+                "examples": encoded.digest(spans=aligned),
                 "development": EncodedSet(development, {}).digest(),
             }
         )
         return PreparedTask(task.job, spec, encoded, development, measured, digest)
 
-    def _encode(self, job: Job, examples: Sequence[Example], where: str) -> EncodedSet:
-        limits = Limits(self.spec.max_source_tokens, self.spec.max_target_tokens, self.context)
-        encoded = encode_examples(self.tokenizer, self.template, examples, limits)
+    def _encode(self, job: Job, examples: Sequence[Example], where: str, *, needs_spans: bool = False) -> EncodedSet:
+        encoded = encode_examples(self.tokenizer, self.template, examples, self._limits, needs_spans=needs_spans)
         if not encoded.examples:
             reasons = ", ".join(f"{count} {reason}" for reason, count in encoded.set_asides.items())
             purpose = "train on" if where == "data.train" else "be measured on while it is trained"
@@ -119,6 +122,21 @@ class Preparation:
                 hint=f"It needs rows with both sides of {', '.join(map(str, job.directions[:5]))}.",
             )
         return encoded
+
+    def _with_instructions(self, task: TrainTask, encoded: EncodedSet) -> EncodedSet:
+        """Examples with the task's general instructions behind them, and what was set aside of both."""
+        added = encode_instructions(self.tokenizer, self.template, task.instructions, self._limits)
+        if not added.examples:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in added.set_asides.items())
+            raise UserError(
+                f"The adapter {task.job.name!r} has no instructions to train on: all were set aside ({reasons}).",
+                where="data.instructions",
+            )
+        return EncodedSet(encoded.examples + added.examples, {**encoded.set_asides, **added.set_asides})
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits(self.spec.max_source_tokens, self.spec.max_target_tokens, self.context)
 
 
 def _sample(examples: Sequence[Example], number: int, seed: int) -> list[Example]:

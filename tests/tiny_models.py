@@ -24,7 +24,8 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory, architecture: str = "qwe
     """A folder with config, safetensors weights and a fast byte-level BPE tokenizer; made once a session.
 
     Args:
-        architecture: qwen3 (tied embeddings, grouped heads), llama (untied) or gemma (scaled embeddings, tied).
+        architecture: qwen3 (tied embeddings, grouped heads), llama (untied), gemma (scaled embeddings, tied), gemma2
+            (sliding windows, capped logits) or gpt-neox (parallel residuals, biases, other names).
     """
     key = (architecture, seed)
     if key not in _bases:
@@ -109,7 +110,7 @@ def random_adapter(
 
 
 def _config(architecture: str) -> Any:
-    from transformers import GemmaConfig, LlamaConfig, Qwen3Config
+    from transformers import Gemma2Config, GemmaConfig, GPTNeoXConfig, LlamaConfig, Qwen3Config
 
     shape: dict[str, Any] = {
         "vocab_size": _VOCABULARY,
@@ -117,17 +118,20 @@ def _config(architecture: str) -> Any:
         "intermediate_size": 2 * _WIDTH,
         "num_hidden_layers": _NUM_LAYERS,
         "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
         "max_position_embeddings": 512,
         "pad_token_id": 0,
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
+    if architecture == "gpt-neox":
+        return GPTNeoXConfig(**shape, tie_word_embeddings=False)
+    shape |= {"num_key_value_heads": 2, "head_dim": 8}
     if architecture == "qwen3":
         return Qwen3Config(**shape, tie_word_embeddings=True)
     if architecture == "llama":
         return LlamaConfig(**shape, tie_word_embeddings=False)
     if architecture == "gemma":
         return GemmaConfig(**shape, tie_word_embeddings=True)
+    if architecture == "gemma2":
+        return Gemma2Config(**shape, tie_word_embeddings=True, sliding_window=8, query_pre_attn_scalar=8)
     raise ValueError(f"no tiny base of architecture {architecture!r}")

@@ -10,7 +10,7 @@ contrasted on a device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -75,7 +75,8 @@ class AlignmentValues:
         semantic, matching: L_con and L_match, without their weights.
         semantic_accuracy: share of examples whose own target is nearest to their source among the contrasted.
         matching_accuracy: share of pairs that the head classifies rightly.
-        degenerate: the losses that had nothing to tell apart: `semantic` (one example), `matching` (one language).
+        degenerate: the losses that had nothing to tell apart in one of their sets: `semantic` (one example, or
+            translations of one sentence only), `matching` (one language).
     """
 
     semantic: float | None = None
@@ -115,32 +116,51 @@ def alignment_loss(
     total = states.source.new_zeros(())
     sums: dict[str, float] = {}
     degenerate: set[str] = set()
-    for part in _contrasted(len(states), spec.contrast):
-        own, own_labels = states[part], labels[part]
-        share = len(own) / len(states)
-        found: dict[str, float] = {}
-        if spec.semantic > 0:
-            same = _same(own_labels.meanings, own.source.device) if spec.mask_translations else None
-            loss, found["semantic_accuracy"] = semantic_alignment(
-                own.source, own.target, temperature=spec.temperature, symmetric=spec.symmetric, same_meaning=same
-            )
-            found["semantic"] = float(loss.detach())
-            total = total + spec.semantic * share * loss
-            if len(set(own_labels.meanings) if spec.mask_translations else own_labels.meanings) < 2:
-                degenerate.add("semantic")
-        if spec.matching > 0:
-            assert head is not None
-            stacked = torch.cat([own.source_last, own.target_last])
-            languages = _numbers((*own_labels.sources, *own_labels.targets), stacked.device)
-            view = MatchingHead.view(head.to(stacked.dtype), stacked.shape[1], spec.matching_width)
-            loss, found["matching_accuracy"] = language_matching(stacked, languages, view)
-            found["matching"] = float(loss.detach())
-            total = total + spec.matching * share * loss
-            if len({*own_labels.sources, *own_labels.targets}) < 2:
-                degenerate.add("matching")
-        for name, value in found.items():
-            sums[name] = sums.get(name, 0.0) + share * value
+    # Trainers may call this under autocast, which would round cosines and pairs to three digits.
+    with torch.autocast(total.device.type, enabled=False):
+        for part in _contrasted(len(states), spec.contrast):
+            share = len(states[part]) / len(states)
+            for term in _terms(states[part], labels[part], spec, head):
+                total = total + term.weight * share * term.loss
+                sums[term.name] = sums.get(term.name, 0.0) + share * float(term.loss.detach())
+                accuracy = f"{term.name}_accuracy"
+                sums[accuracy] = sums.get(accuracy, 0.0) + share * term.accuracy
+                if term.num_kinds < 2:
+                    degenerate.add(term.name)
     return total, AlignmentValues(**sums, degenerate=tuple(sorted(degenerate)))
+
+
+@dataclass(frozen=True)
+class _Term:
+    """A loss over a set of contrasted examples.
+
+    Attributes:
+        num_kinds: of what it tells apart; fewer than two leave nothing to learn.
+    """
+
+    name: str
+    weight: float
+    loss: Tensor
+    accuracy: float
+    num_kinds: int
+
+
+def _terms(states: PairStates, labels: PairLabels, spec: AlignmentSpec, head: Tensor | None) -> Iterator[_Term]:
+    """The losses that have a weight."""
+    if spec.semantic > 0:
+        kinds = labels.meanings if spec.mask_translations else range(len(labels))
+        same = _same(labels.meanings, states.source.device) if spec.mask_translations else None
+        loss, accuracy = semantic_alignment(
+            states.source, states.target, temperature=spec.temperature, symmetric=spec.symmetric, same_meaning=same
+        )
+        yield _Term("semantic", spec.semantic, loss, accuracy, len(set(kinds)))
+    if spec.matching > 0:
+        assert head is not None, "matching has a weight, but there is no head"
+        stacked = torch.cat([states.source_last, states.target_last])
+        languages = (*labels.sources, *labels.targets)
+        view = MatchingHead.view(head.to(stacked.dtype), stacked.shape[1], spec.matching_width)
+        loss, accuracy = language_matching(stacked, _numbers(languages, stacked.device), view)
+        yield _Term("matching", spec.matching, loss, accuracy, len(set(languages)))
 
 
 def cached_alignment(
@@ -151,8 +171,8 @@ def cached_alignment(
     own_head = None if head is None or spec.matching == 0 else head.detach().requires_grad_()
     with torch.enable_grad():
         loss, values = alignment_loss(leaves, labels, spec, own_head)
-        if len(states):
-            loss.backward()
+    if loss.requires_grad:  # not without examples
+        loss.backward()
 
     def gradient(leaf: Tensor) -> Tensor:
         return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad

@@ -18,9 +18,14 @@ class AlignmentSpec(Spec):
         "point, a share of the depth (0.5). AlignX: 16 of 32.",
     )
     semantic: float = Field(
-        default=0.3, ge=0, description="Weight λ_c of semantic alignment, a contrastive loss. Default: AlignX; 0: none."
+        default=0.3,
+        ge=0,
+        allow_inf_nan=False,
+        description="Weight λ_c of semantic alignment, a contrastive loss. Default: AlignX; 0: none.",
     )
-    temperature: float = Field(default=0.1, gt=0, description="τ, which cosines are divided by. Default: AlignX.")
+    temperature: float = Field(
+        default=0.1, gt=0, allow_inf_nan=False, description="τ, which cosines are divided by. Default: AlignX."
+    )
     symmetric: bool = Field(
         default=False,
         description="Contrast targets with sources too, not only sources with targets. Default: AlignX; true is ours.",
@@ -36,7 +41,9 @@ class AlignmentSpec(Spec):
         description="Examples that are contrasted with each other; null: all of a step, whatever memory holds at once. "
         "Ours; AlignX: those of a device's micro-batch.",
     )
-    matching: float = Field(default=0.4, ge=0, description="Weight λ_m of language matching. Default: AlignX; 0: none.")
+    matching: float = Field(
+        default=0.4, ge=0, allow_inf_nan=False, description="Weight λ_m of language matching. Default: AlignX; 0: none."
+    )
     matching_width: int = Field(
         default=128, ge=1, description="Inner width of the head that matches languages. Default: AlignX."
     )

@@ -19,11 +19,15 @@ from hexapla.analyze.charts.svg import Scale, element, legend
 from hexapla.analyze.clustering import leaf_order
 from hexapla.analyze.present import (
     Chart,
+    Cloud,
     DotChart,
+    Guide,
     LineChart,
+    MatricesChart,
     MatrixChart,
     PanelChart,
     Point,
+    ProjectionChart,
     ScatterChart,
     Series,
     TreeChart,
@@ -60,7 +64,24 @@ PANELS = PanelChart(
         replace(LINES, y_label="rate", series=(Series("from-hub", (Point(4, 0.0), Point(16, 0.5))),)),
     ),
 )
-CHARTS: list[Chart] = [LINES, DOTS, MATRIX, TREE, SCATTER, CHOICES, PANELS]
+MATRICES = MatricesChart(
+    "systems",
+    "Cosine by system",
+    "from",
+    "to",
+    (replace(MATRIX, title="base"), replace(MATRIX, title="aligned", values=((0.5, None, None), (0.0, 0.5, 0.5)))),
+)
+PICTURE = ProjectionChart(
+    "picture",
+    "Sentences",
+    (
+        Cloud("base", "PCA", ((0.0, 0.0, "de", 1), (1.0, 0.0, "fr", 1), (0.0, 2.0, "de", 2), (1.0, 2.0, "fr", 2))),
+        Cloud("aligned", "", ((3.0, 1.0, "de", 7),)),
+    ),
+    2,
+    {"de": "de", "fr": "fr"},
+)
+CHARTS: list[Chart] = [LINES, DOTS, MATRIX, TREE, SCATTER, CHOICES, PANELS, MATRICES, PICTURE]
 
 
 def parsed(chart: Chart) -> Any:
@@ -186,6 +207,8 @@ def test_branches_of_a_tree_do_not_cross() -> None:
         (MATRIX, ["", "a", "b", "c"], ("a", 1.0, -0.5, None)),
         (CHOICES, ["series", "base", "chrF++"], ("dat", "b", 20)),
         (PANELS, ["panel", "series", "languages", "value", "low", "high"], ("rate", "from-hub", 16, 0.5, None, None)),
+        (MATRICES, ["from", "to", "base", "aligned"], ("a", "b", -0.5, None)),
+        (PICTURE, ["picture", "of", "row", "x", "y"], ("base", "fr", 2, 1.0, 2.0)),
         (TREE, ["cluster", "of", "and", "distance"], ("cluster 3", "cluster 1", "cluster 2", 0.7)),
     ],
     ids=lambda value: type(value).__name__,
@@ -195,6 +218,85 @@ def test_every_chart_has_a_table(chart: Chart, titles: list[str], rows: tuple[An
     assert table.name == chart.name
     assert [column.title for column in table.columns] == titles
     assert rows in table.rows
+
+
+def test_panels_side_by_side() -> None:
+    chart = replace(PANELS, panels=(*PANELS.panels, replace(PANELS.panels[0], y_label="third")), num_columns=2)
+    picture = parsed(chart)
+    circles = [
+        (float(circle.get("cx")), float(circle.get("cy"))) for circle in picture.xpath("//*[local-name()='circle'][*]")
+    ]
+    squares = [square.get("d") for square in picture.xpath("//*[local-name()='path'][*]")]
+    corner = re.match(r"M([\d.]+) ([\d.]+)", squares[0])
+    assert corner is not None
+    half = float(picture.get("width")) / 2
+    assert float(corner[1]) == pytest.approx(half + circles[0][0] - 4, abs=0.02)  # the same x in the right column
+    assert circles[0][0] == circles[3][0]  # the third one stands below the first
+    assert circles[3][1] - circles[0][1] > 150
+    labels = picture.xpath("//*[local-name()='text']/text()")
+    assert labels.count("languages") == labels.count("8") == 2  # below the lowest panel of each column
+
+
+def test_guides_stand_at_their_values_and_in_the_legend() -> None:
+    guides = (Guide("aligned", x=8), Guide("chance", y=0.25))
+    picture = parsed(replace(LINES, guides=guides))
+    lines = picture.xpath("//*[local-name()='line'][@class='guide']")
+    in_legend, drawn = lines[:2], lines[2:]
+    upright, level = ({name: float(line.get(name)) for name in ("x1", "x2", "y1", "y2")} for line in drawn)
+    circles = picture.xpath("//*[local-name()='circle'][*]")
+    assert upright["x1"] == upright["x2"] == float(circles[1].get("cx"))
+    height = float(circles[0].get("cy")) + 0.25 * (float(circles[1].get("cy")) - float(circles[0].get("cy")))
+    assert level["y1"] == level["y2"] == pytest.approx(height, abs=0.02)  # a quarter of the way from 0.5 to −0.5
+    assert [line.get("x1") == line.get("x2") for line in in_legend] == [True, False]
+    assert {"aligned", "chance"} <= set(picture.xpath("//*[local-name()='text']/text()"))
+    far = parsed(replace(LINES, guides=(Guide("far", y=50.0),)))
+    assert "40" in far.xpath("//*[local-name()='text']/text()")  # the axis reaches to it
+
+
+def test_matrices_stand_side_by_side_where_cells_stay_legible() -> None:
+    def starts(num_languages: int, num_matrices: int) -> list[tuple[float, float]]:
+        names = tuple(f"l{number}" for number in range(num_languages))
+        one = MatrixChart("", "of a system", names, names, ((0.5,) * num_languages,) * num_languages, 0, 1)
+        picture = parsed(replace(MATRICES, matrices=(one,) * num_matrices))
+        cells = picture.xpath("//*[local-name()='rect'][*]")
+        assert min(float(cell.get("width")) for cell in cells) > 8
+        assert max(float(cell.get("x")) for cell in cells) < float(picture.get("width"))
+        return [(float(cell.get("x")), float(cell.get("y"))) for cell in cells[:: num_languages**2]]
+
+    assert len({y for _, y in starts(4, 3)}) == 1
+    many = starts(50, 3)
+    assert many[0][1] == many[1][1] < many[2][1]
+    assert many[0][0] == many[2][0] < many[1][0]
+    picture = parsed(MATRICES)
+    assert hints(picture, "rect")[6:] == [
+        "a, a: 0.5", "a, b: not measured", "a, c: not measured", "b, a: 0", "b, b: 0.5", "b, c: 0.5",
+    ]  # fmt: skip
+    assert {"base", "aligned", "rows: from; columns: to"} <= set(picture.xpath("//*[local-name()='text']/text()"))
+
+
+def test_translations_are_linked_at_their_middle() -> None:
+    picture = parsed(PICTURE)
+    links = [path.get("d") for path in picture.xpath("//*[local-name()='path'][@class='link']")]
+    assert len(links) == 2  # a sentence without a translation has none
+    places = [tuple(map(float, re.findall(r"[\d.]+", link))) for link in links]
+    for middle_x, middle_y, *_ in places:
+        assert middle_x == pytest.approx((places[0][2] + places[0][6]) / 2, abs=0.11)
+        assert middle_y in (places[0][3], places[1][3])
+    assert places[0][1] > places[1][1]  # the first row lies lower
+    assert hints(picture, "circle") == ["de, row 1", "de, row 2", "de, row 7"]
+    assert hints(picture, "path") == ["fr, row 1", "fr, row 2"]
+
+
+def test_members_that_the_legend_does_not_name_are_named_where_there_is_room() -> None:
+    def names(points: tuple[tuple[float, float, str, int], ...]) -> list[str]:
+        kinds = {"de": "Germanic", "nl": "Germanic", "fr": "others"}
+        picture = parsed(ProjectionChart("p", "", (Cloud("base", "", points),), 1, kinds))
+        assert {"Germanic", "others"} <= set(picture.xpath("//*[local-name()='text']/text()"))
+        return picture.xpath("//*[local-name()='text'][contains(@class, 'over')]/text()")
+
+    assert names(((0, 0, "de", 1), (1, 1, "nl", 1), (2, 0, "fr", 1))) == ["de", "nl", "fr"]
+    assert names(((0, 0, "de", 1), (0.01, 0, "nl", 1), (2, 0, "fr", 1))) == ["de", "fr"]
+    assert parsed(PICTURE).xpath("//*[contains(@class, 'over')]") == []
 
 
 def test_charts_of_nothing() -> None:
@@ -207,6 +309,9 @@ def test_charts_of_nothing() -> None:
         DotChart("missing", "", "x", ("a",), {"base": (None,)}),
         MatrixChart("none", "", (), (), (), 0, 1),
         MatrixChart("missing", "", ("a",), ("b",), ((None,),), 0, 1),
+        MatricesChart("none", "", "from", "to", ()),
+        ProjectionChart("none", "", (), 1, {}),
+        ProjectionChart("empty", "", (Cloud("a", "", ()),), 1, {"de": "de"}),
         TreeChart("none", "", (), (), "height"),
     ):
         assert parsed(chart) is not None
@@ -215,7 +320,7 @@ def test_charts_of_nothing() -> None:
 
 def test_series_differ_by_shape_too() -> None:
     parts, height = legend([f"series {number}" for number in range(7)], 300)
-    shapes = [re.sub(r"[\d. ]+|s\d", "", part) for part in parts[::2][:5]]
+    shapes = [re.sub(r"[\d.]+|s\d", "", part) for part in parts[::2][:5]]
     assert len(set(shapes)) == 5
     assert height > legend(["a", "b"], 300)[1] > 0
     assert legend(["a"], 300) == ([], 0.0)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import gzip
 import io
+import json
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lxml import etree
+from lxml import etree, html
 
+from hexapla.analyze.exports import write_analysis
 from hexapla.analyze.present import Column, DotChart, Section, Table
 from hexapla.analyze.report import RunInfo, write_report
 from hexapla.analyze.tables import best_rows, exact, is_text, shown, to_csv, to_markdown, to_text
@@ -124,3 +128,32 @@ def test_two_things_of_one_name_are_our_mistake(tmp_path: Path) -> None:
         write_report(
             tmp_path, run=run, tables=tables, training={}, merges={}, sections=(Section("failures", "", "", ()),)
         )
+
+
+def test_an_analysis_is_a_page_of_its_own(tmp_path: Path) -> None:
+    chart = DotChart("dots", "Δ <by> direction", "Δ", ("de-en",), {"chrF++": ((1.0, 0.5, 1.5),)}, "How it was made.")
+    long = Table("pairs", "Pair by pair", (Column("pair", 0),), tuple((number,) for number in range(1001)))
+    sections = [
+        Section("first", "First", "How to read it.", (TABLE, chart, long), ("French was left out.",)),
+        Section("second", "Second", "", (Table("none", "Nothing", (Column("a"),), ()),)),
+    ]
+    write_analysis(tmp_path, "one & two", sections)
+    text = (tmp_path / "analysis.html").read_text(encoding="utf-8")
+    page = html.document_fromstring(text)
+    assert page.xpath("//h1/text()") == ["one & two"]
+    assert page.xpath("//section/@id") == ["first", "second"]
+    assert page.xpath("//nav/a/@href") == ["#first", "#second"]
+    assert page.xpath("//figure//h3/text()") == ["Δ <by> direction"]
+    assert len(page.xpath("//figure//*[local-name()='svg']")) == 1
+    assert page.xpath("//ul[@class='notes']/li/text()") == ["French was left out."]
+    assert page.xpath("//@src") == []  # nothing is loaded
+    assert all(link.startswith("#") for link in page.xpath("//@href"))
+    offered = page.xpath("//*[@data-csv]/@data-csv")
+    assert offered == ["by-group", "dots", "pairs", "none"]
+    island = page.xpath("//script[@id='csv']/text()")[0]
+    assert json.loads(gzip.decompress(base64.b64decode(island)))["by-group"] == to_csv(TABLE)
+    assert "1,001 lines" in text
+    assert len(page.xpath("//tbody/tr")) == len(TABLE.rows) + 1  # and the one behind the chart
+    assert len((tmp_path / "tables" / "pairs.csv").read_text(encoding="utf-8").splitlines()) == 1002
+    assert (tmp_path / "analysis.md").exists()
+    assert (tmp_path / "figures" / "dots.svg").exists()

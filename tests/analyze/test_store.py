@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from hexapla.analyze.present import (
+    Cloud,
     Column,
     DotChart,
+    Guide,
     LineChart,
+    MatricesChart,
     MatrixChart,
     PanelChart,
     Point,
+    ProjectionChart,
     ScatterChart,
     Section,
     Series,
@@ -37,12 +41,15 @@ SECTIONS = [
                 "A note.",
             ),
             LineChart("l", "Lines", "x", "y", SERIES, "n"),
-            PanelChart("p", "Panels", (LineChart("l", "", "x", "y", SERIES, "", ("a", "b")),), "n"),
+            PanelChart("p", "Panels", (LineChart("l", "", "x", "y", SERIES, "", ("a", "b")),), "n", 2),
+            LineChart("g", "Guides", "x", "y", (), guides=(Guide("aligned", x=4), Guide("chance", y=0.5))),
             ScatterChart("s", "Scatter", "x", "y", SERIES),
             DotChart(
                 "d", "Dots", "x", ("de-en", "en-de"), {"dat": ((1.0, 0.5, 2.0), None), "all": (None, (1, None, 2))}
             ),
             MatrixChart("m", "Matrix", ("a", "b"), ("c",), ((0.5,), (None,)), -1, 1),
+            MatricesChart("ms", "Many", "from", "to", (MatrixChart("", "a", ("a",), ("b",), ((None,),), 0.5, 1),), "n"),
+            ProjectionChart("xy", "2-D", (Cloud("base", "", ((0.5, -1.0, "de", 3),)),), 1, {"de": "Germanic"}, "n"),
             TreeChart("tree", "Tree", ("a", "b", "c"), ((0, 1, 0.25), (2, 3, 0.5)), "distance"),
         ),
         ("Something is missing.",),

@@ -1,4 +1,4 @@
-"""Tables and charts as files for papers and other programs: Markdown, CSV, SVG."""
+"""Tables and charts as files for people, papers and other programs: a page, Markdown, CSV, SVG."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hexapla.analyze.charts import standalone
 from hexapla.analyze.charts.data import data_table
 from hexapla.analyze.markdown import to_page
 from hexapla.analyze.present import Chart, Section, Table
+from hexapla.analyze.rendering import render
 from hexapla.analyze.tables import file_stem, to_csv
 from hexapla.common.artifacts import write_text
 
@@ -24,8 +25,10 @@ def write_files(folder: Path, tables: Iterable[Table], charts: Iterable[Chart]) 
 
 
 def write_analysis(folder: Path, title: str, sections: Sequence[Section]) -> None:
-    """`analysis.md` with all sections, and their tables and figures beside it."""
+    """`analysis.html` and `analysis.md` with all sections, and their tables and figures beside them."""
     items = [item for section in sections for item in section.items]
-    charts = [item for item in items if not isinstance(item, Table)]
-    write_files(folder, [item if isinstance(item, Table) else data_table(item) for item in items], charts)
+    tables = [item if isinstance(item, Table) else data_table(item) for item in items]
+    write_files(folder, tables, [item for item in items if not isinstance(item, Table)])
+    page = render("analysis.html", scripts=("blocks.js", "analysis.js"), tables=tables, title=title, sections=sections)
+    write_text(folder / "analysis.html", page)
     write_text(folder / "analysis.md", to_page(title, (), (), sections))

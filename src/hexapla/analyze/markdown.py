@@ -23,7 +23,10 @@ def to_page(name: str, facts: Sequence[tuple[str, str]], warnings: Sequence[str]
         for item in section.items:
             parts.append(f"### {markdown_text(item.title)}")
             if isinstance(item, Table):
-                parts.append(to_markdown(item).rstrip("\n"))
+                if item.is_long:
+                    parts.append(f"{len(item.rows):,} lines, too many for this page:")
+                else:
+                    parts.append(to_markdown(item).rstrip("\n"))
                 parts.append(f"[CSV](tables/{quote(file_stem(item.name))}.csv)")
             else:
                 parts.append(f"![{markdown_text(item.title)}](figures/{quote(file_stem(item.name))}.svg)")

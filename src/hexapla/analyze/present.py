@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+_MOST_LINES = 1000
+
 Value = str | float | int | None
 
 
@@ -54,6 +56,11 @@ class Table:
     rows: tuple[tuple[Value, ...], ...]
     note: str = ""
 
+    @property
+    def is_long(self) -> bool:
+        """Whether there are too many lines to read, so that a page leaves them to the CSV file."""
+        return len(self.rows) > _MOST_LINES
+
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
@@ -85,11 +92,21 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Guide:
+    """A broken line across a plot: upright at `x`, or level at `y`, such as what chance gives."""
+
+    name: str
+    x: float | None = None
+    y: float | None = None
+
+
+@dataclass(frozen=True)
 class LineChart:
     """Series over a number, such as Δ over the number of trained languages; x may be few values, each is marked.
 
     Attributes:
         x_names: what stands at x = 0, 1, 2, …, where x is a choice and not a number; empty: x is a number.
+        guides: to read the series by.
     """
 
     name: str
@@ -99,20 +116,23 @@ class LineChart:
     series: tuple[Series, ...]
     note: str = ""
     x_names: tuple[str, ...] = ()
+    guides: tuple[Guide, ...] = ()
 
 
 @dataclass(frozen=True)
 class PanelChart:
-    """Line charts one below the other over the same x; series of the same name are the same thing in all of them.
+    """Line charts over the same x, line by line; series of the same name are the same thing in all of them.
 
     Attributes:
         panels: at least one; the `y_label` of each stands above it.
+        num_columns: panels side by side.
     """
 
     name: str
     title: str
     panels: tuple[LineChart, ...]
     note: str = ""
+    num_columns: int = 1
 
 
 @dataclass(frozen=True)
@@ -159,6 +179,54 @@ class MatrixChart:
 
 
 @dataclass(frozen=True)
+class MatricesChart:
+    """Heat maps of the same rows and columns, side by side where there is room; each has colours of its own span.
+
+    Attributes:
+        row_label, column_label: what the rows and the columns are.
+    """
+
+    name: str
+    title: str
+    row_label: str
+    column_label: str
+    matrices: tuple[MatrixChart, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points of a picture of two dimensions whose axes mean nothing by themselves.
+
+    Attributes:
+        points: (x, y, member, row) each; points of one member have one colour, points of one row are linked.
+        subtitle: what stands below the title, such as how much the axes show.
+    """
+
+    title: str
+    subtitle: str
+    points: tuple[tuple[float, float, str, int], ...]
+
+
+@dataclass(frozen=True)
+class ProjectionChart:
+    """Clouds side by side, such as sentences by language (their members) and linked by translation (their rows).
+
+    Attributes:
+        clouds: line by line.
+        num_columns: clouds side by side.
+        kinds: member → what gives its colour: itself, or a family of members; in the order of the legend.
+    """
+
+    name: str
+    title: str
+    clouds: tuple[Cloud, ...]
+    num_columns: int
+    kinds: dict[str, str]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class TreeChart:
     """A clustering: leaves 0 … n−1, then one node a merge.
 
@@ -174,8 +242,8 @@ class TreeChart:
     note: str = ""
 
 
-Chart = LineChart | PanelChart | ScatterChart | DotChart | MatrixChart | TreeChart
-Item = Table | LineChart | PanelChart | ScatterChart | DotChart | MatrixChart | TreeChart
+Chart = LineChart | PanelChart | ScatterChart | DotChart | MatrixChart | MatricesChart | ProjectionChart | TreeChart
+Item = Table | Chart
 
 
 @dataclass(frozen=True)

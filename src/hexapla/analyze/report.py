@@ -1,7 +1,6 @@
 """The report of a run: one HTML file that needs no network, and the same as Markdown, CSV and SVG for papers.
 
-The page is made of the templates, styles and scripts in `page/`. Every text passes through the template's escaping;
-the page forbids itself to load anything. Beside `report.html` come `report.md`, `tables/NAME.csv`, `figures/NAME.svg`.
+The page is made by `rendering`. Beside `report.html` come `report.md`, `tables/NAME.csv`, `figures/NAME.svg`.
 """
 
 from __future__ import annotations
@@ -16,24 +15,22 @@ from typing import Any
 from hexapla import languages
 from hexapla.analyze import adapters, heat, overview, provenance
 from hexapla.analyze.browser import Browser, pack
-from hexapla.analyze.charts import draw
 from hexapla.analyze.charts.data import data_table
 from hexapla.analyze.exports import write_files
 from hexapla.analyze.markdown import to_page
 from hexapla.analyze.observed import Observed, keys
 from hexapla.analyze.present import Chart, Section, Table
+from hexapla.analyze.rendering import render
 from hexapla.analyze.side_by_side import side_by_side
-from hexapla.analyze.tables import best_rows, file_stem, is_text, shown, to_csv
+from hexapla.analyze.tables import file_stem
 from hexapla.common.artifacts import write_text
 from hexapla.common.progress import duration
-from hexapla.evaluate.comparison import PoolCost, parameter_count
+from hexapla.evaluate.comparison import PoolCost
 from hexapla.evaluate.metrics import METRICS
 from hexapla.evaluate.scores import ScoreTable, incomparable
 
 REPORT_FILE = "report.html"
 _ANCHORS = ("summary", "directions", "failures", "segments", "adapters", "provenance")  # of the page's own sections
-_PAGE = Path(__file__).with_name("page")
-_STYLES = ("report.css", "charts.css")
 _SCRIPTS = ("blocks.js", "heat.js", "difference.js", "segments.js", "start.js")
 
 
@@ -179,29 +176,15 @@ class Report:
 
     def page(self) -> str:
         """The page as text."""
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
         from markupsafe import Markup
 
-        environment = Environment(
-            loader=FileSystemLoader(_PAGE),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        # Markup: what is marked so is ours, or escaped where it is made (charts/svg.py), or base64
-        environment.filters["chart"] = lambda chart: Markup(draw(chart))
-        environment.filters["data"] = data_table
-        environment.filters["shown"] = shown
-        environment.globals.update(is_text=is_text, best_rows=best_rows, parameter_count=parameter_count)
-        environment.tests["table"] = lambda item: isinstance(item, Table)
-        index = self.browser.index()
-        return environment.get_template("report.html").render(
-            style=Markup("\n".join(_bundled(name) for name in _STYLES)),
-            script=Markup("\n".join(_bundled(name) for name in _SCRIPTS)),
-            index=Markup(_island(index)),
+        # Markup: JSON in which nothing ends its element, and base64
+        return render(
+            "report.html",
+            scripts=_SCRIPTS,
+            tables=self.all_tables,
+            index=Markup(_island(self.browser.index())),
             details=Markup(pack(json.dumps(heat.details(self.tables, self.observed), ensure_ascii=False))),
-            csv=Markup(pack(json.dumps({t.name: to_csv(t) for t in self.all_tables}, ensure_ascii=False))),
             blocks=[Markup(block) for block in self.browser.blocks],
             **self._parts(),
         )
@@ -234,7 +217,3 @@ class Report:
 def _island(value: Any) -> str:
     """JSON inside a script element, which nothing in it can end."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _bundled(name: str) -> str:
-    return (_PAGE / name).read_text(encoding="utf-8")

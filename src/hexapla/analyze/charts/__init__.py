@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hexapla.analyze.charts.dots import draw_dots
 from hexapla.analyze.charts.lines import draw_lines, draw_panels, draw_scatter
-from hexapla.analyze.charts.matrix import draw_matrix
+from hexapla.analyze.charts.matrix import draw_matrices, draw_matrix
+from hexapla.analyze.charts.projection import draw_projection
 from hexapla.analyze.charts.svg import Drawing
 from hexapla.analyze.charts.tree import draw_tree
-from hexapla.analyze.present import Chart, DotChart, LineChart, MatrixChart, PanelChart, ScatterChart
+from hexapla.analyze.present import (
+    Chart,
+    DotChart,
+    LineChart,
+    MatricesChart,
+    MatrixChart,
+    PanelChart,
+    ProjectionChart,
+    ScatterChart,
+    TreeChart,
+)
 
 # The page's light colours (page/report.css), written out: programs that read SVG for papers know no variables.
 _PAPER = {
@@ -31,6 +44,17 @@ _PAPER = {
     "s7": "#3d8fb5",
 }
 
+_DRAWN_BY: dict[type, Callable[[Any], Drawing]] = {
+    LineChart: draw_lines,
+    PanelChart: draw_panels,
+    ScatterChart: draw_scatter,
+    DotChart: draw_dots,
+    MatrixChart: draw_matrix,
+    MatricesChart: draw_matrices,
+    ProjectionChart: draw_projection,
+    TreeChart: draw_tree,
+}
+
 
 def draw(chart: Chart) -> str:
     """An `<svg>` element for the page; its colours are the page's variables."""
@@ -43,17 +67,7 @@ def standalone(chart: Chart) -> str:
 
 
 def _drawing(chart: Chart) -> Drawing:
-    if isinstance(chart, LineChart):
-        return draw_lines(chart)
-    if isinstance(chart, PanelChart):
-        return draw_panels(chart)
-    if isinstance(chart, ScatterChart):
-        return draw_scatter(chart)
-    if isinstance(chart, DotChart):
-        return draw_dots(chart)
-    if isinstance(chart, MatrixChart):
-        return draw_matrix(chart)
-    return draw_tree(chart)
+    return _DRAWN_BY[type(chart)](chart)
 
 
 @cache

@@ -7,9 +7,11 @@ from hexapla.analyze.present import (
     Column,
     DotChart,
     LineChart,
+    MatricesChart,
     MatrixChart,
     PanelChart,
     Point,
+    ProjectionChart,
     ScatterChart,
     Table,
     TreeChart,
@@ -27,6 +29,10 @@ def data_table(chart: Chart) -> Table:
         return _of_dots(chart)
     if isinstance(chart, MatrixChart):
         return _of_matrix(chart)
+    if isinstance(chart, MatricesChart):
+        return _of_matrices(chart)
+    if isinstance(chart, ProjectionChart):
+        return _of_projection(chart)
     return _of_tree(chart)
 
 
@@ -82,6 +88,27 @@ def _of_dots(chart: DotChart) -> Table:
 def _of_matrix(chart: MatrixChart) -> Table:
     columns = [Column(""), *(Column(name, 3) for name in chart.columns)]
     return _table(chart, columns, [(name, *values) for name, values in zip(chart.rows, chart.values, strict=True)])
+
+
+def _of_matrices(chart: MatricesChart) -> Table:
+    """One line a cell, one column a matrix; a pair that none of them has is left out."""
+    columns = [Column(chart.row_label), Column(chart.column_label)]
+    columns += [Column(matrix.title, 3) for matrix in chart.matrices]
+    cells: dict[tuple[str, str], list[Value]] = {}
+    for number, matrix in enumerate(chart.matrices):
+        for row, values in zip(matrix.rows, matrix.values, strict=True):
+            for column, value in zip(matrix.columns, values, strict=True):
+                if value is not None:
+                    cells.setdefault((row, column), [None] * len(chart.matrices))[number] = value
+    return _table(chart, columns, [(*pair, *values) for pair, values in cells.items()])
+
+
+def _of_projection(chart: ProjectionChart) -> Table:
+    columns = [Column("picture"), Column("of"), Column("row", 0), Column("x", 4), Column("y", 4)]
+    rows: list[tuple[Value, ...]] = [
+        (cloud.title, member, row, x, y) for cloud in chart.clouds for x, y, member, row in cloud.points
+    ]
+    return _table(chart, columns, rows)
 
 
 def _of_tree(chart: TreeChart) -> Table:

@@ -13,7 +13,16 @@ from xml.sax.saxutils import escape, quoteattr
 
 CHARACTER_WIDTH = 6.6  # of the 12 px type that the labels are set in; an average, for making room
 NUM_COLOURS = 8
+_MOST_SHRUNK = 0.75  # on narrow screens: its labels then are of 9 px; what still has no room is scrolled
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # by XML 1.0
+
+# Marks that are no circle: the first corner from the middle, then from corner to corner, to the right and down.
+_OUTLINES = {
+    1: ((-4.0, -4.0), (8.0, 0.0), (0.0, 8.0), (-8.0, 0.0)),
+    2: ((0.0, -5.0), (5.0, 8.5), (-10.0, 0.0)),
+    3: ((0.0, -5.4), (5.4, 5.4), (-5.4, 5.4), (-5.4, -5.4)),
+    4: ((0.0, 5.0), (5.0, -8.5), (-10.0, 0.0)),
+}
 
 
 @dataclass
@@ -52,12 +61,13 @@ class Drawing:
 
     def _svg(self, attributes: str, body: str) -> str:
         width, height = _number(self.width), _number(self.height)
+        least = _number(_MOST_SHRUNK * self.width)
         name = re.sub(r"\s", "-", self.name)  # spaces would part it in two
         title, description = f"{name}-title", f"{name}-desc"
         head = element("title", self.title, id=title) + element("desc", self.description, id=description)
         return (
             f'<svg{attributes} class="chart" role="img" width="{width}" height="{height}"'
-            f' viewBox="0 0 {width} {height}"'
+            f' viewBox="0 0 {width} {height}" style="min-width:{least}px"'
             f" aria-labelledby={quoteattr(title)} aria-describedby={quoteattr(description)}>"
             f"{head}{body}{''.join(self.parts)}</svg>\n"
         )
@@ -115,33 +125,41 @@ def text_width(text: str) -> float:
     return CHARACTER_WIDTH * len(text)
 
 
-def mark(x: float, y: float, series: int, hint: str | None = None) -> str:
+def mark(x: float, y: float, series: int, hint: str | None = None, *, scale: float = 1.0) -> str:
     """The mark of a series: its colour and its shape."""
     kind = f"mark s{series % NUM_COLOURS}"
-    shape = series % 5
-    if shape == 0:
-        return element("circle", None, hint, cx=x, cy=y, r=4, class_=kind)
-    paths = {
-        1: f"M{_number(x - 4)} {_number(y - 4)}h8v8h-8z",
-        2: f"M{_number(x)} {_number(y - 5)}l5 8.5h-10z",
-        3: f"M{_number(x)} {_number(y - 5.4)}l5.4 5.4l-5.4 5.4l-5.4 -5.4z",
-        4: f"M{_number(x)} {_number(y + 5)}l5 -8.5h-10z",
-    }
-    return element("path", None, hint, d=paths[shape], class_=kind)
+    if series % 5 == 0:
+        return element("circle", None, hint, cx=x, cy=y, r=4 * scale, class_=kind)
+    start, *steps = (tuple(scale * length for length in step) for step in _OUTLINES[series % 5])
+    path = f"M{_number(x + start[0])} {_number(y + start[1])}"
+    path += "l" + " ".join(f"{_number(right)} {_number(down)}" for right, down in steps) + "z"
+    return element("path", None, hint, d=path, class_=kind)
 
 
-def legend(names: Sequence[str], width: float) -> tuple[list[str], float]:
-    """The elements of a legend from the top left corner, and its height; nothing for a single series."""
-    if len(names) < 2:
+def legend(names: Sequence[str], width: float, guides: Sequence[tuple[str, bool]] = ()) -> tuple[list[str], float]:
+    """The elements of a legend from the top left corner, and its height; nothing for a single series without guides.
+
+    Args:
+        guides: the name of each broken line, and whether it is upright.
+    """
+    shown = [*(names if len(names) > 1 else ()), *(name for name, _ in guides)]
+    if not shown:
         return [], 0.0
     parts, x, y = [], 8.0, 12.0
-    for series, name in enumerate(names):
+    for number, name in enumerate(shown):
         needed = text_width(name) + 34
         if x > 8 and x + needed > width:
             x, y = 8.0, y + 20
-        parts += [mark(x, y, series), element("text", name, x=x + 10, y=y + 4, class_="label")]
+        of_guides = number - (len(shown) - len(guides))
+        parts.append(mark(x, y, number) if of_guides < 0 else _guide(x, y, is_upright=guides[of_guides][1]))
+        parts.append(element("text", name, x=x + 10, y=y + 4, class_="label"))
         x += needed
     return parts, y + 14
+
+
+def _guide(x: float, y: float, *, is_upright: bool) -> str:
+    right, down = (0.0, 7.0) if is_upright else (7.0, 0.0)
+    return element("line", x1=x - right, x2=x + right, y1=y - down, y2=y + down, class_="guide")
 
 
 def span_text(value: float, low: float | None, high: float | None, digits: int = 2) -> str:

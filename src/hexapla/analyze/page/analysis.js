@@ -1,0 +1,3 @@
+// The page of an analysis: tables and charts, nothing else.
+
+setUpDownloads();

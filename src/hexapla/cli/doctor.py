@@ -13,6 +13,8 @@ _EXTRAS = {
     "spbleu": "sentencepiece",
     "lid": "lingua",
     "glotlid": "fasttext",
+    "clean": "ftfy",
+    "analysis": "sklearn",
     "quantization": "bitsandbytes",
 }
 

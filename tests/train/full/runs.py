@@ -10,12 +10,16 @@ from safetensors.torch import load_file
 
 from hexapla.base import Base
 from hexapla.common.progress import EventLog
+from hexapla.plan import Job
 from hexapla.prompts import get_template
+from hexapla.train.align.objectives import AlignmentSpec
 from hexapla.train.full.stage import train_model
 from hexapla.train.result import TrainResult
 from hexapla.train.spec import OptimizerSpec, TrainSpec
 from hexapla.train.task import TrainTask
-from tests.train.material import task, train_spec
+from tests.train.material import DE_EN, EN_DE, examples, task, train_spec
+
+OBJECTIVES = AlignmentSpec(matching_width=12)
 
 
 def full_spec(**changes: Any) -> TrainSpec:
@@ -53,6 +57,11 @@ def train(
         device="cpu",
         num_processes=num_processes,
     )
+
+
+def both_ways(num: int = 11) -> TrainTask:
+    """So many sentence pairs in both directions."""
+    return TrainTask(Job("both", (DE_EN, EN_DE)), [*examples(num, DE_EN), *examples(num, EN_DE)])
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

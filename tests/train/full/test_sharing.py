@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from hexapla.base import Base, load_model
-from hexapla.train.full.checkpoint import Progress, load_checkpoints, load_state, save_checkpoint
+from hexapla.languages import Direction
+from hexapla.train.encoding import EncodedExample
+from hexapla.train.full.checkpoint import Progress, load_checkpoints, load_state, save_checkpoint, whole
 from hexapla.train.full.layout import lay_out
 from hexapla.train.full.model import PackedModel
 from hexapla.train.full.packing import join_documents
@@ -30,9 +33,9 @@ def group(tmp_path: Path) -> Iterator[None]:
         torch.distributed.destroy_process_group()
 
 
-def _model(base: Path, *, shared: bool) -> PackedModel:
+def _model(base: Path, *, shared: bool, aligned_layer: int | None = None) -> PackedModel:
     model = load_model(Base(str(base)), dtype=torch.float32, device=torch.device("cpu"))
-    packed = PackedModel(model)
+    packed = PackedModel(model, aligned_layer)
     model.requires_grad_(True)
     if shared:
         mesh = init_device_mesh("cpu", (1,))
@@ -73,3 +76,31 @@ def test_shares_give_the_same_and_are_saved_whole(qwen3_base: Path, tmp_path: Pa
     load_state(checkpoint, dict(fresh.named_parameters()), optimizer)
     assert torch.equal(_step(fresh, optimizer), _step(models[0], optimizers[0]))
     assert torch.equal(_step(fresh, optimizer), _step(models[0], optimizers[0]))  # the moments too
+
+
+def _aligned_gradients(model: PackedModel) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    """States of a pass without gradients, then the gradients of a loss on the states of another."""
+    generator = np.random.default_rng(1)
+    sequences = []
+    for number, length in enumerate((12, 9, 14)):
+        ids = generator.integers(3, 380, length).astype(np.int32)
+        example = EncodedExample(f"{number} de-en", ids, 6, Direction("de", "en"), (2, 5))
+        sequences.append(replace(join_documents([ids], [6], [0]), example=example))
+    batch = lay_out(sequences, {id(sequence): place for place, sequence in enumerate(sequences)})
+    with torch.no_grad():
+        nothing, *cached = model(batch.without_targets)
+    assert len(nothing) == 0
+    nll, *states = model(batch)
+    (nll.mean() + sum((state * seen).sum() for state, seen in zip(states, cached, strict=True))).backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert None not in gradients.values()
+    return cached, {name: whole(each) for name, each in gradients.items() if each is not None}
+
+
+@pytest.mark.usefixtures("group")
+def test_shares_give_the_same_states_and_their_gradients(qwen3_base: Path) -> None:
+    models = [_model(qwen3_base, shared=shared, aligned_layer=1) for shared in (False, True)]
+    (states, gradients), (shared_states, shared_gradients) = map(_aligned_gradients, models)
+    assert [state.shape for state in states] == [(3, 32)] * 4
+    assert all(map(torch.equal, states, shared_states))
+    assert all(torch.equal(gradients[name], shared_gradients[name]) for name in gradients)

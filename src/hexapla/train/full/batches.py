@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from hexapla.train.encoding import EncodedExample
+
 UNLEARNED = -100
 """Label of a token that is read but not learned."""
 
@@ -15,18 +17,20 @@ UNLEARNED = -100
 class PackedSequence:
     """Documents one behind another, without padding; a token sees those of its own document only.
 
-    Attributes (all of the same length T):
+    Attributes (the arrays all of the same length T):
         ids: int32 token ids.
         labels: int32; the token itself where it is learned, else `UNLEARNED`. Not shifted: position t is predicted from
             t - 1; the first token of a document is never learned.
         positions: int32; 0 at the first token of every document, then one more each.
         sources: int16; which source (index into `Batches.sources`) a token is from.
+        example: what the sequence is, where representations are to be aligned; None: its documents are only read.
     """
 
     ids: np.ndarray
     labels: np.ndarray
     positions: np.ndarray
     sources: np.ndarray
+    example: EncodedExample | None = None
 
 
 class Batches(Protocol):

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hexapla.common.artifacts import write_text
+from hexapla.representations.layers import resolve_layer
+from hexapla.train.align.objectives import AlignmentSpec
 from hexapla.train.result import TrainResult
 from hexapla.train.spec import OptimizerSpec
 
@@ -36,3 +38,25 @@ def told_optimizer(spec: OptimizerSpec) -> str:
         f"AdamW, learning rate {spec.lr:g} ({spec.schedule}, warm-up {spec.warmup:g}), weight decay "
         f"{spec.weight_decay:g} of matrices, gradient norm at most {spec.max_grad_norm:g}"
     )
+
+
+def told_objectives(spec: AlignmentSpec, depth: int) -> dict[str, str]:
+    """What the losses that align representations were, by heading; nothing where none acts.
+
+    Args:
+        depth: blocks of the model.
+    """
+    if not spec.acts:
+        return {}
+    layer = resolve_layer(spec.layer, depth, where="objectives.layer")
+    told = {"Aligned at": f"layer {layer} of {depth} ({layer / depth:.0%} of the depth)"}
+    if spec.semantic > 0:
+        contrasted = "a step's" if spec.contrast is None else f"{spec.contrast} of a step's"
+        told["Semantic alignment"] = (
+            f"weight {spec.semantic:g}, temperature {spec.temperature:g}, {contrasted} examples contrasted, "
+            f"{'both ways' if spec.symmetric else 'sources with targets'}, translations of one sentence "
+            f"{'left out' if spec.mask_translations else 'taken as negatives'}"
+        )
+    if spec.matching > 0:
+        told["Language matching"] = f"weight {spec.matching:g}, a head of width {spec.matching_width}, not kept"
+    return told

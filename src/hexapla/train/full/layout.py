@@ -1,11 +1,12 @@
 """How the sequences of a step are laid out for the model: micro-batches without padding, documents end to end.
 
-Shapes: N tokens of a micro-batch, M learned tokens, S sources, B documents of an attention bucket, T its longest.
+Shapes: N tokens of a micro-batch, M learned tokens, n pairs of sentences to align, S sources, B documents of an
+attention bucket, T its longest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hexapla.train.align.objective import PairLabels
+from hexapla.train.align.pairs import PairIndex, labels_of
 from hexapla.train.full.batches import UNLEARNED, Batches, PackedSequence
 from hexapla.train.full.packing import DocumentLayout, document_layout, document_lengths
 
@@ -28,6 +31,8 @@ class MicroBatch:
         predictors: [M], the tokens that predict a learned token; `targets` [M], what they predict.
         sources: [M], the source that each of them is from.
         layout: where documents lie.
+        pairs: where the sentences of translation examples lie; None where nothing is aligned.
+        places: [n], the place of each of these examples among those of the whole step.
     """
 
     input_ids: Tensor
@@ -36,10 +41,20 @@ class MicroBatch:
     targets: Tensor
     sources: Tensor
     layout: DocumentLayout
+    pairs: PairIndex | None = None
+    places: Tensor | None = None
+
+    @property
+    def without_targets(self) -> MicroBatch:
+        """The same pass with nothing to predict: it costs no output head."""
+        return replace(self, predictors=self.predictors[:0], targets=self.targets[:0], sources=self.sources[:0])
 
     def to(self, device: torch.device) -> MicroBatch:
         """The same on a device."""
-        return replace(self, **_moved(self, device), layout=replace(self.layout, **_moved(self.layout, device)))
+        moved = _moved(self, device)
+        moved["layout"] = replace(self.layout, **_moved(self.layout, device))
+        moved["pairs"] = None if self.pairs is None else self.pairs.to(device)
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -51,12 +66,14 @@ class StepWork:
             all processes make equally many passes.
         num_learned: [S], learned tokens of the whole step, of all processes, by source.
         num_input_tokens: of the whole step, all that go through the model.
+        labels: of the translation examples of the whole step, in its order; of none where nothing is aligned.
     """
 
     micro_batches: list[MicroBatch]
     num_real: int
     num_learned: np.ndarray
     num_input_tokens: int
+    labels: PairLabels
 
 
 def step_works(
@@ -70,15 +87,19 @@ def step_works(
         sequences = batches[step]
         parts = micro_batches(sequences, max_tokens)
         own = parts[rank::num_ranks]
+        examples = [(id(sequence), sequence.example) for sequence in sequences if sequence.example is not None]
+        translations = [(key, example) for key, example in examples if example.direction is not None]
+        places = {key: place for place, (key, _) in enumerate(translations)}
         num_idle = -(-len(parts) // num_ranks) - len(own)
         learned = np.zeros(len(batches.sources), dtype=np.int64)
         for sequence in sequences:
             learned += np.bincount(sequence.sources[sequence.labels != UNLEARNED], minlength=len(learned))
         yield StepWork(
-            micro_batches=[lay_out(part) for part in [*own, *[parts[0]] * num_idle]],
+            micro_batches=[lay_out(part, places) for part in [*own, *[parts[0]] * num_idle]],
             num_real=len(own),
             num_learned=learned,
             num_input_tokens=sum(_num_input_tokens(sequence) for sequence in sequences),
+            labels=labels_of([example for _, example in translations]),
         )
 
 
@@ -96,8 +117,12 @@ def micro_batches(sequences: Sequence[PackedSequence], max_tokens: int) -> list[
     return parts
 
 
-def lay_out(sequences: Sequence[PackedSequence]) -> MicroBatch:
-    """Lay sequences end to end, on the CPU."""
+def lay_out(sequences: Sequence[PackedSequence], places: Mapping[int, int] | None = None) -> MicroBatch:
+    """Lay sequences end to end, on the CPU.
+
+    Args:
+        places: `id` of a sequence that is a translation example → its place among those of the step.
+    """
     ids = np.concatenate([sequence.ids for sequence in sequences])
     labels = np.concatenate([sequence.labels for sequence in sequences])
     positions = np.concatenate([sequence.positions for sequence in sequences])
@@ -108,6 +133,8 @@ def lay_out(sequences: Sequence[PackedSequence]) -> MicroBatch:
     kept[np.cumsum(lengths) - 1] = False
     learned = np.flatnonzero(labels != UNLEARNED)
     assert (positions[learned] > 0).all(), "the first token of a document cannot be learned"
+    pairs = _pairs(sequences)
+    own_places = [places[id(sequence)] for sequence in sequences if places is not None and id(sequence) in places]
     return MicroBatch(
         input_ids=_tensor(ids[kept]),
         position_ids=_tensor(positions[kept]),
@@ -115,7 +142,19 @@ def lay_out(sequences: Sequence[PackedSequence]) -> MicroBatch:
         targets=_tensor(labels[learned]),
         sources=_tensor(sources[learned]),
         layout=document_layout(lengths[lengths > 1] - 1, "cpu"),
+        pairs=pairs,
+        places=None if pairs is None else _tensor(np.array(own_places)),
     )
+
+
+def _pairs(sequences: Sequence[PackedSequence]) -> PairIndex | None:
+    """Where the sentences lie of sequences that are examples, each one document."""
+    examples = [sequence.example for sequence in sequences if sequence.example is not None]
+    if not examples:
+        return None
+    assert len(examples) == len(sequences), "some sequences are examples, others are not"
+    starts = np.cumsum([0, *(len(example.ids) - 1 for example in examples[:-1])])
+    return PairIndex.of(examples, starts.tolist())
 
 
 def _tensor(array: np.ndarray) -> Tensor:

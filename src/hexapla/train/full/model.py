@@ -1,7 +1,8 @@
 """A causal language model that takes packed micro-batches and answers with the loss of every learned token.
 
 The model is any of transformers whose attention goes through transformers' interface; whether it runs packed exactly as
-it runs alone is tried on a few tokens when it is taken. Shapes: N tokens, M learned tokens, V vocabulary.
+it runs alone is tried on a few tokens when it is taken. Shapes: N tokens, M learned tokens, V vocabulary,
+n pairs of sentences to align, D width.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
 from hexapla.common.errors import UserError
+from hexapla.representations.layers import StateTap
 from hexapla.train.bank.attention import packed_attention
 from hexapla.train.full.layout import MicroBatch, lay_out
 from hexapla.train.full.packing import join_documents
@@ -34,14 +36,16 @@ class PackedModel(torch.nn.Module):
 
     Args:
         model: bare or wrapped by peft, in fp32, in evaluation mode.
+        aligned_layer: whose states are asked for where a micro-batch has pairs; None: no states are.
 
     Raises:
         UserError: it gives other losses packed than alone.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, aligned_layer: int | None = None) -> None:
         super().__init__()
         self.model = model
+        self._aligned_layer = aligned_layer
         base: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._no_split_modules = base._no_split_modules  # what FSDP shares out one by one
         expected = _losses_alone(base)
@@ -54,13 +58,28 @@ class PackedModel(torch.nn.Module):
         """Nothing: see above."""
         return self
 
-    def forward(self, batch: MicroBatch) -> Tensor:
-        """−log p of every learned token, [M] in fp32.
+    @property
+    def width(self) -> int:
+        """Entries of a hidden state."""
+        width: int = self.model.config.get_text_config().hidden_size
+        return width
+
+    def forward(self, batch: MicroBatch) -> Tensor | tuple[Tensor, ...]:
+        """−log p of every learned token, [M] in fp32; with pairs, the four [n, D] of their `PairStates` behind it.
+
+        They are bare tensors, which wrappers of the model see, and not a dataclass, which they do not look into.
 
         The output head is by far the widest layer, so it is given the positions only that predict such a token;
         whatever the architecture does after it (soft capping, scaling) stays in force.
         """
+        if batch.pairs is None or self._aligned_layer is None:
+            return self._losses(batch)
+        depth = self.model.config.get_text_config().num_hidden_layers
+        with StateTap(self.model, sorted({self._aligned_layer, depth})) as tap:
+            nll = self._losses(batch)
+            return nll, *batch.pairs.states(tap.states[self._aligned_layer][0], tap.states[depth][0]).tensors
 
+    def _losses(self, batch: MicroBatch) -> Tensor:
         def narrow(_module: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor]:
             return (arguments[0][0].index_select(0, batch.predictors),)
 
@@ -83,7 +102,7 @@ class PackedModel(torch.nn.Module):
         joined = join_documents(probe, [1] * len(probe), [0] * len(probe))
         try:
             with torch.no_grad():
-                nll = self(lay_out([joined]).to(base.device))
+                nll = self._losses(lay_out([joined]).to(base.device))
         except (TypeError, RuntimeError, AttributeError, AssertionError, NotImplementedError) as error:
             raise _unsupported(base, str(error)) from error
         losses = [float(part.mean()) for part in nll.split([len(ids) - 1 for ids in probe])]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from hexapla.train.result import StepRecord
 
+_SHOWN = ("semantic", "matching")  # objectives that a line of progress has room for
+
 
 @dataclass(frozen=True)
 class SourcedRecord(StepRecord):
@@ -18,3 +20,16 @@ class SourcedRecord(StepRecord):
 
     losses: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def told(self) -> str:
+        """The losses, for people who watch."""
+        shown = {"loss": self.loss, **{name: self.objectives[name] for name in _SHOWN if name in self.objectives}}
+        return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
+
+
+@dataclass
+class Diverged(Exception):  # noqa: N818  no error: an outcome
+    """A loss or gradient is not finite; `record` is of the step that could not be made."""
+
+    record: SourcedRecord

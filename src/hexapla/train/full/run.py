@@ -18,12 +18,13 @@ from hexapla.base import Base, choose_dtype, load_config, load_model, load_token
 from hexapla.common.artifacts import explain_os_errors, read_json, write_json, write_jsonl
 from hexapla.common.errors import UserError
 from hexapla.common.progress import EventLog
+from hexapla.representations.layers import resolve_layer
 from hexapla.train.bank.workers import Call, Link, run_apart
 from hexapla.train.cost import TrainingCost
 from hexapla.train.full.checkpoint import load_checkpoints, load_values, whole
 from hexapla.train.full.model import PackedModel
-from hexapla.train.full.records import SourcedRecord
-from hexapla.train.full.trainer import Course, Diverged, PackedTrainer
+from hexapla.train.full.records import Diverged, SourcedRecord
+from hexapla.train.full.trainer import Course, PackedTrainer
 from hexapla.train.lora import checkpoint_layers
 from hexapla.train.reference.layers import attach
 from hexapla.train.result import LOG_FILE, TOLD_LOSSES
@@ -80,6 +81,7 @@ def train_whole(
         UserError: the base cannot be used, memory does not suffice, or a checkpoint is of another run.
     """
     number = _num_devices(place.device) if num_processes is None else num_processes
+    _aligned_layer(course, place)
     load_checkpoints(course.work, course.run)  # one of another run is refused before a model is loaded
     if number == 1:
         return _train_here(course, place, folder, log)
@@ -115,7 +117,7 @@ def _train_here(course: Course, place: Place, folder: Path, log: EventLog) -> Ou
     arguments = _arguments(course, place)
     device = arguments.device
     dtype = choose_dtype(course.settings.precision, device)
-    model = _load(course, place.base, torch.device("cpu") if arguments.fsdp else device)
+    model = _load(course, place, torch.device("cpu") if arguments.fsdp else device)
     trainer = PackedTrainer(model, course, log, arguments)
     del model
     diverged: SourcedRecord | None = None
@@ -187,14 +189,27 @@ def _is_shared_out(course: Course, place: Place) -> bool:
     return state_bytes > _SHARE_FOR_STATE * torch.cuda.get_device_properties(place.device).total_memory
 
 
-def _load(course: Course, base: Base, device: torch.device) -> PackedModel:
+def _aligned_layer(course: Course, place: Place) -> int | None:
+    """Index of the layer where sentences are aligned; None: nowhere.
+
+    Raises:
+        UserError: the base has no such layer.
+    """
+    if course.objectives is None or not course.objectives.acts:
+        return None
+    depth = load_config(place.base).get_text_config().num_hidden_layers
+    return resolve_layer(course.objectives.layer, depth, where=f"{place.where}.objectives.layer")
+
+
+def _load(course: Course, place: Place, device: torch.device) -> PackedModel:
     """The base in fp32 with what is trained requiring gradients."""
-    model = load_model(base, dtype=torch.float32, device=device)
+    model = load_model(place.base, dtype=torch.float32, device=device)
+    layer = _aligned_layer(course, place)
     if course.lora is not None:
         layers = attach(model, course.lora, gradient_checkpointing=course.settings.gradient_checkpointing)
         layers.initialise(course.seed, course.name)
-        return PackedModel(layers.model)
-    packed = PackedModel(model)
+        return PackedModel(layers.model, layer)
+    packed = PackedModel(model, layer)
     model.requires_grad_(True)
     if course.settings.gradient_checkpointing:
         checkpoint_layers(model)
@@ -208,7 +223,7 @@ def _go_back(trainer: PackedTrainer, diverged: SourcedRecord | None) -> int:
     update, or the base, that is gone back to. Where the gradient alone is not finite, no update was made from it.
     """
     made = len(trainer.records)
-    if diverged is None or math.isfinite(diverged.loss) or made == 0:
+    if diverged is None or made == 0 or all(map(math.isfinite, (diverged.loss, *diverged.objectives.values()))):
         return made
     before = [each for each in load_checkpoints(trainer.course.work, trainer.course.run) if each.step < made]
     if not before:
@@ -219,6 +234,8 @@ def _go_back(trainer: PackedTrainer, diverged: SourcedRecord | None) -> int:
 
 def _story(diverged: SourcedRecord, records: list[SourcedRecord], kept_steps: int) -> str:
     told = diverged.told_as_divergence([record.loss for record in records[-TOLD_LOSSES:]])
+    if diverged.objectives:
+        told += f" Beside it: {', '.join(f'{name} {value:.4g}' for name, value in diverged.objectives.items())}."
     return f"{told} The model is its state after {kept_steps} updates. A lower learning rate or more warm-up may help."
 
 

@@ -51,35 +51,40 @@ def train_model(
         UserError: the base cannot be loaded or trained on packed text, no example is left, a checkpoint in `work` is of
             another run, or memory does not suffice.
     """
-    from hexapla.train.full.card import told_optimizer, write_card
-    from hexapla.train.full.examples import ExampleBatches
+    from hexapla.train.full.card import told_objectives, told_optimizer, write_card
+    from hexapla.train.full.examples import ExampleBatches, Lesson
     from hexapla.train.full.run import Place, train_whole
     from hexapla.train.full.trainer import Course
 
     log = log if log is not None else EventLog(None)
     chosen = choose_device(device)
-    tokenizer = load_tokenizer(base)
-    window = context_window(load_config(base))
+    tokenizer, config = load_tokenizer(base), load_config(base)
+    window = context_window(config)
     prepared = Preparation(tokenizer, template, fingerprint(base), window, spec, seed).prepare(task)
+    encoded = prepared.encoded
+    aligned = spec.objectives is not None and spec.objectives.acts
+    lesson = Lesson(prepared.name, encoded.examples, spec.batch, spec.epochs, prepared.digest)
     course = Course(
         name=prepared.name,
-        open_batches=partial(ExampleBatches, prepared, seed),
+        open_batches=partial(ExampleBatches, lesson, seed, apart=aligned, aligned=aligned),
         settings=spec,
         lora=None,
         seed=seed,
         run=digest_of([prepared.digest, "full", spec.precision]),
         work=work,
+        objectives=spec.objectives,
     )
-    encoded = prepared.encoded
     log.write("train-start", adapter=prepared.name, examples=len(encoded.examples), set_asides=encoded.set_asides)
     outcome = train_whole(course, Place(base, chosen, "train"), folder, log, num_processes=num_processes)
     result = _result(prepared, outcome)
     log.write("train-end", **asdict(result))
     write_json(folder / SUMMARY_FILE, asdict(result))
+    depth = config.get_text_config().num_hidden_layers
     settings = {
         "Prompt template": template.name,
         "Optimiser": told_optimizer(spec.optimizer),
         "Batch": f"{spec.batch} sequences, {spec.epochs} epoch(s), seed {seed}",
+        **({} if spec.objectives is None else told_objectives(spec.objectives, depth)),
     }
     codes = sorted({code for direction in task.job.directions for code in (direction.source, direction.target)})
     write_card(folder, base_id=base.id, languages=codes, settings=settings, result=result)

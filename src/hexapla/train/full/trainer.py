@@ -8,31 +8,33 @@ nothing.
 from __future__ import annotations
 
 import contextlib
-import random
+import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
-from transformers.utils import logging
 
 from hexapla.common.progress import EventLog, Progress
 from hexapla.common.seeds import derive_seed
+from hexapla.train.align.objective import PairStates
+from hexapla.train.align.objectives import AlignmentSpec
+from hexapla.train.align.spec import AlignSpec
 from hexapla.train.batching import default_micro_batch_tokens
 from hexapla.train.full import checkpoint as checkpoints
 from hexapla.train.full.batches import Batches
-from hexapla.train.full.layout import StepWork, step_works
+from hexapla.train.full.layout import MicroBatch, StepWork, step_works
 from hexapla.train.full.model import PackedModel
-from hexapla.train.full.records import SourcedRecord
+from hexapla.train.full.objectives import HEAD, StepObjectives, clip_together
+from hexapla.train.full.records import Diverged, SourcedRecord
+from hexapla.train.full.surroundings import Ahead, Clock, quiet
 from hexapla.train.optimizer import learning_rate
 from hexapla.train.pretrain.spec import PretrainSpec
 from hexapla.train.spec import LoraSpec, OptimizerSpec, TrainSpec
@@ -52,15 +54,17 @@ class Course:
         lora: train an adapter of this shape in place of every parameter.
         run: digest of everything that the result depends on, the order of summation aside.
         work: folder of checkpoints.
+        objectives: losses beside the language model's; None: none.
     """
 
     name: str
     open_batches: Callable[[], Batches]
-    settings: TrainSpec | PretrainSpec
+    settings: TrainSpec | PretrainSpec | AlignSpec
     lora: LoraSpec | None
     seed: int
     run: str
     work: Path
+    objectives: AlignmentSpec | None = None
 
     @cached_property
     def batches(self) -> Batches:
@@ -84,13 +88,6 @@ class Course:
 
 
 @dataclass
-class Diverged(Exception):  # noqa: N818  no error: an outcome
-    """A loss or gradient is not finite; `record` is of the step that could not be made."""
-
-    record: SourcedRecord
-
-
-@dataclass
 class _Step:
     """The step under way: what is known before its update."""
 
@@ -98,21 +95,7 @@ class _Step:
     losses: dict[str, float]
     tokens: dict[str, int]
     num_input_tokens: int
-
-
-@dataclass
-class _Clock:
-    """Times of this session; `before` are the seconds of earlier ones."""
-
-    before: float = 0.0
-    start: float = field(default_factory=time.monotonic)
-    saved: float = field(default_factory=time.monotonic)
-    shown: float = field(default_factory=time.monotonic)
-    num_tokens: int = 0
-
-    @property
-    def seconds(self) -> float:
-        return self.before + time.monotonic() - self.start
+    objectives: dict[str, float]
 
 
 class PackedTrainer(Trainer):
@@ -125,9 +108,14 @@ class PackedTrainer(Trainer):
     def __init__(self, model: PackedModel, course: Course, log: EventLog, arguments: TrainingArguments) -> None:
         self.course, self._log = course, log
         self.records: list[SourcedRecord] = []
-        self._clock = _Clock()
+        self._clock = Clock()
+        self._objectives: StepObjectives | None = None
+        if (spec := course.objectives) is not None and spec.acts:
+            self._objectives = StepObjectives(
+                spec, seed=course.seed, name=course.name, width=model.width, device=arguments.device, log=log
+            )
         self._save_due = False
-        with _quiet():
+        with quiet():
             super().__init__(model, arguments, train_dataset=course.batches)
         self.remove_callback(PrinterCallback)
         if self.is_fsdp_enabled:  # Accelerate would sum gradients and hand on losses in bf16
@@ -166,14 +154,14 @@ class PackedTrainer(Trainer):
         """
         if len(self.records) >= self.num_steps:
             return
-        self._clock = _Clock(before=self._clock.before)
+        self._clock = Clock(before=self._clock.before)
         self._progress = Progress(
             self.course.name if self.args.process_index == 0 else f"{self.course.name} ({self.args.process_index})",
             self.num_steps,
             unit="steps",
             done=len(self.records),
         )
-        with _quiet():
+        with quiet():
             self.train()
         if self.is_world_process_zero():
             self._progress.close(f"loss {self.records[-1].loss:.3f}")
@@ -182,7 +170,7 @@ class PackedTrainer(Trainer):
 
     def get_train_dataloader(self) -> Any:
         """The parts of this process, each made ready while the one before is trained on; no length, see `max_steps`."""
-        return _Ahead(
+        return Ahead(
             lambda: step_works(
                 self.course.batches,
                 first=len(self.records),
@@ -206,9 +194,14 @@ class PackedTrainer(Trainer):
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """The rate of `train.optimizer`, going on where the records end."""
+        """The rate of the settings, going on where the records end.
+
+        Only now that FSDP has exchanged the model's parameters for its own does the optimiser take the head's.
+        """
         done = len(self.records)
         spec = self.course.optimizer
+        if self._head is not None:
+            self._plain_optimizer.add_param_group({"params": [self._head], "weight_decay": spec.weight_decay})
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: self._rate(done + step + 1) / spec.lr
         )
@@ -221,26 +214,58 @@ class PackedTrainer(Trainer):
         sums = torch.zeros(len(work.num_learned) + 1, device=device)  # by source; the last: a checkpoint is due
         world = self.args.world_size  # whose mean data parallelism takes of the gradients
         last = len(work.micro_batches) - 1
-        with self._randomness():
-            for place, micro_batch in enumerate(work.micro_batches):
-                batch = micro_batch.to(device)
-                counts = float(place < work.num_real)
-                with self._together(model, place == last):
-                    nll = model(batch)
-                    self.accelerator.backward(nll.sum() * (counts * world / num_learned))
-                sums.index_add_(0, batch.sources, nll.detach() * counts)
+        self._begin_objectives(model, work)
+        for place, micro_batch in enumerate(work.micro_batches):
+            batch = micro_batch.to(device)
+            counts = float(place < work.num_real)
+            with self._together(model, place == last), self._randomness(place):
+                nll, states = self._pass(model, batch)
+                loss = nll.sum() * (counts * world / num_learned)
+                if states is not None and self._objectives is not None:
+                    loss = loss + counts * world * self._objectives.term(states, batch.places)
+                self.accelerator.backward(loss)
+            sums.index_add_(0, batch.sources, nll.detach() * counts)
         sums[-1] = float(self.is_world_process_zero() and self._is_save_due())
         *by_source, save_due = self.accelerator.reduce(sums, reduction="sum").tolist()
         self._save_due = save_due > 0
         step = self._summary(work, by_source)
         self._under_way = step
-        if not np.isfinite(step.loss):
+        if not all(map(math.isfinite, (step.loss, *step.objectives.values()))):
             raise Diverged(self._record(float("nan")))
         return torch.tensor(step.loss, device=device)
 
+    def _begin_objectives(self, model: Any, work: StepWork) -> None:
+        """Without gradients through all of the step, unless one pass will see all of it anyway."""
+        if self._objectives is None:
+            return
+        self._objectives.begin(work.labels)
+        if self._is_one_pass(work):
+            return
+        all_states = self._objectives.no_states()
+        with torch.no_grad():
+            for place, micro_batch in enumerate(work.micro_batches):
+                batch = micro_batch.without_targets.to(self.args.device)
+                with self._randomness(place):
+                    _, states = self._pass(model, batch)
+                assert states is not None
+                if place < work.num_real:
+                    all_states[:, batch.places] = torch.stack(states.tensors)
+        # every state comes from one process and is 0 on the others, so that the sum is exact
+        self._objectives.cache(self.accelerator.reduce(all_states, reduction="sum"))
+
+    def _is_one_pass(self, work: StepWork) -> bool:
+        return self.args.world_size * len(work.micro_batches) == 1
+
+    def _pass(self, model: Any, batch: MicroBatch) -> tuple[Tensor, PairStates | None]:
+        told = model(batch)
+        return (told, None) if isinstance(told, Tensor) else (told[0], PairStates(*told[1:]))
+
     def _clip_grad_norm(self, model: Any) -> float:
         """Clip, and take the record of the step: all that precedes its update is known."""
-        norm = super()._clip_grad_norm(model)
+        if self._head is None:
+            norm = super()._clip_grad_norm(model)
+        else:
+            norm = clip_together(model.parameters(), self._head, self.args.max_grad_norm)
         norm = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
         record = self._record(norm)
         if not record.is_finite:
@@ -258,7 +283,9 @@ class PackedTrainer(Trainer):
         if self.is_world_process_zero():
             now = time.monotonic()
             rate = clock.num_tokens / (now - clock.start)
-            self._progress.advance(note=f"loss {record.loss:.3f}, {rate:.0f} tokens/s")
+            self._progress.advance(note=f"{record.told}, {rate:.0f} tokens/s")
+            if self._objectives is not None:
+                self._objectives.tell_degenerate(record.step)
             if now - clock.shown >= _EVENT_EVERY_S:
                 clock.shown = now
                 fields = asdict(record)
@@ -274,8 +301,18 @@ class PackedTrainer(Trainer):
     def _prepare_for_training(self, *arguments: Any, **keywords: Any) -> Any:
         prepared = super()._prepare_for_training(*arguments, **keywords)
         if self._checkpoint is not None:
-            checkpoints.load_state(self._checkpoint, self.parameters, self._plain_optimizer)
+            checkpoints.load_state(self._checkpoint, self._kept, self._plain_optimizer)
         return prepared
+
+    @property
+    def _head(self) -> torch.nn.Parameter | None:
+        """Of language matching: trained as the model is, but no part of it."""
+        return None if self._objectives is None else self._objectives.head
+
+    @property
+    def _kept(self) -> dict[str, torch.nn.Parameter]:
+        """What checkpoints hold."""
+        return self.parameters if self._head is None else {**self.parameters, HEAD: self._head}
 
     @property
     def _plain_optimizer(self) -> torch.optim.Optimizer:
@@ -288,7 +325,7 @@ class PackedTrainer(Trainer):
         checkpoints.save_checkpoint(
             self.course.work,
             progress,
-            self.parameters,
+            self._kept,
             self._plain_optimizer,
             keep=_KEPT_CHECKPOINTS,
             is_main=self.is_world_process_zero(),
@@ -312,7 +349,8 @@ class PackedTrainer(Trainer):
             if num_learned:
                 losses[source] = total / int(num_learned)
                 tokens[source] = int(num_learned)
-        return _Step(sum(sums) / sum(tokens.values()), losses, tokens, work.num_input_tokens)
+        objectives = {} if self._objectives is None else self._objectives.values.to_record()
+        return _Step(sum(sums) / sum(tokens.values()), losses, tokens, work.num_input_tokens, objectives)
 
     def _record(self, gradient_norm: float) -> SourcedRecord:
         step, number = self._under_way, len(self.records) + 1
@@ -324,6 +362,7 @@ class PackedTrainer(Trainer):
             gradient_norm=gradient_norm,
             num_target_tokens=sum(step.tokens.values()),
             num_input_tokens=step.num_input_tokens,
+            objectives=step.objectives,
             losses=step.losses,
             tokens=step.tokens,
         )
@@ -338,42 +377,20 @@ class PackedTrainer(Trainer):
         return context
 
     @contextlib.contextmanager
-    def _randomness(self) -> Iterator[None]:
-        """An adapter's dropout by (seed, name, step, process) only."""
+    def _randomness(self, place: int) -> Iterator[None]:
+        """An adapter's dropout by (seed, name, step, the micro-batch's number in the step) only.
+
+        So both passes of a micro-batch drop the same, whatever is trained beside the language model.
+
+        Args:
+            place: of the micro-batch among those of this process.
+        """
         if self.course.dropout == 0:
             yield
             return
         device = self.args.device
-        names = (self.course.name, "dropout", len(self.records), self.args.process_index)
+        number = place * self.args.world_size + self.args.process_index
+        names = (self.course.name, "dropout", len(self.records), number)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(derive_seed(self.course.seed, *names))
             yield
-
-
-class _Ahead:
-    """Goes through an iterator, one item ahead in a thread of its own."""
-
-    def __init__(self, make: Callable[[], Iterator[StepWork]]) -> None:
-        self._make = make
-
-    def __iter__(self) -> Iterator[dict[str, StepWork]]:
-        items = self._make()
-        with ThreadPoolExecutor(1) as thread:
-            coming = thread.submit(next, items, None)
-            while (item := coming.result()) is not None:
-                coming = thread.submit(next, items, None)
-                yield {"work": item}  # Trainer looks for known keys in what it is given
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Trainer sets what transformers prints and seeds every generator of the process; both are put back."""
-    verbosity = logging.get_verbosity()
-    python, arrays = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        random.setstate(python)
-        np.random.set_state(arrays)

@@ -11,6 +11,8 @@ import torch
 
 from hexapla.adapter import read_adapter
 from hexapla.base import Base, load_config, load_model
+from hexapla.train.align.losses import MatchingHead
+from hexapla.train.align.objectives import AlignmentSpec
 from hexapla.train.bank.factors import FactorBank
 from hexapla.train.bank.model import BankedModel
 from hexapla.train.bank.packing import Piece, pack
@@ -152,3 +154,25 @@ def test_a_trained_adapter_has_the_planned_size_and_steps(qwen3_base: Path, tmp_
 def test_tokens_are_estimated_from_bytes() -> None:
     assert estimate_tokens([]) == 0
     assert 8 * 20 < estimate_tokens(examples(8)) < 8 * 60
+
+
+def test_objectives_cost_a_pass_a_head_and_memory_for_pairs() -> None:
+    plain, aligned = _llama_2_13b(), _llama_2_13b(objectives=AlignmentSpec())
+    assert aligned.num_head_entries == MatchingHead.num_entries(5120, 128)
+    assert aligned.adapter_state_bytes(16) - plain.adapter_state_bytes(16) == 16 * aligned.num_head_entries
+    assert aligned.num_adapter_parameters() == plain.num_adapter_parameters()
+    assert aligned.flops(10) - plain.flops(10) == pytest.approx(10 * 2 * (12.85e9 + 62.6e6), rel=1e-3)
+    assert aligned.memory_bytes(2) - aligned.memory_bytes(1) == (
+        aligned.adapter_state_bytes(16) + aligned.kept_gradient_bytes(128)
+    )
+    assert aligned.alignment_bytes(64) > 7 * 4 * 128 * 128 * 128
+    assert aligned.alignment_bytes(4096) <= 7 * 4 * 2**24 + 4 * 4 * 4096 * (4096 + 2 * 5120)  # not m² · H
+    cut = _llama_2_13b(objectives=AlignmentSpec(contrast=32))
+    assert cut.alignment_bytes(4096) < 0.7 * aligned.alignment_bytes(4096)
+    semantic = _llama_2_13b(objectives=AlignmentSpec(matching=0))
+    assert semantic.num_head_entries == 0
+    assert 0 < semantic.alignment_bytes(128) < 0.5 * aligned.alignment_bytes(128)
+    idle = _llama_2_13b(objectives=AlignmentSpec(matching=0, semantic=0))
+    assert (idle.flops(1), idle.memory_bytes(3)) == (plain.flops(1), plain.memory_bytes(3))
+    whole = _llama_2_13b(method="full", strategy="multilingual", optimizer={"lr": 1e-5}, objectives=AlignmentSpec())
+    assert whole.flops(1) == pytest.approx(8 * 12.85e9, rel=1e-3)

@@ -16,11 +16,9 @@ from hexapla.common.seeds import stable_order
 from hexapla.data.rows import Row
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from torch import Tensor
 
 _LONGEST_TOKENS = 128  # of a sentence; what comes after says little more about its language
-_BATCH = 32
 
 
 def language_distances(
@@ -41,59 +39,55 @@ def language_distances(
     Raises:
         UserError: no row has two of the languages; the base cannot be loaded.
     """
-    chosen = _choose_rows(rows, codes, seed, num_rows)
+    chosen = widest_rows(rows, codes, num_rows, seed=seed, purpose="language-distances")
     if not chosen:
         raise UserError(
             "No training row has two of the languages, so there is nothing to take distances from.",
             where="data.pmp.auxiliary",
             hint="Choose the auxiliaries by typology, or give multi-way rows.",
         )
-    device = choose_device()
-    tokenizer = load_tokenizer(base)
-    model = load_model(base, dtype=choose_dtype("auto", device), device=device)
-    places = [(row, code) for row in chosen for code in codes if code in row.texts]
-    vectors = _sentence_vectors(model, tokenizer, [row.texts[code] for row, code in places], depth)
-    vectors = vectors - vectors.mean(dim=0)
-    vectors = vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-12)
-    by_place = {(row.id, code): vector for (row, code), vector in zip(places, vectors, strict=True)}
+    by_place = _sentence_vectors(base, chosen, codes, depth)
     distances: dict[str, dict[str, float]] = {code: {} for code in codes}
     for one, other in combinations(codes, 2):
-        shared = [row.id for row in chosen if one in row.texts and other in row.texts]
+        shared = [row.id for row in chosen if (row.id, one) in by_place and (row.id, other) in by_place]
         if shared:
             cosines = [float(by_place[row, one] @ by_place[row, other]) for row in shared]
             distances[one][other] = distances[other][one] = 1 - sum(cosines) / len(cosines)
     return distances
 
 
-def _choose_rows(rows: Sequence[Row], codes: Sequence[str], seed: int, number: int) -> list[Row]:
+def widest_rows(rows: Sequence[Row], codes: Sequence[str], number: int, *, seed: int, purpose: str) -> list[Row]:
+    """At most `number` rows with two of the languages, those of most of them first, among equals by hash of their ids.
+
+    Args:
+        purpose: names the choice: another one takes other rows.
+    """
     wanted = set(codes)
     widths = [len(wanted & row.texts.keys()) for row in rows]
-    ordered = stable_order(seed, [row.id for row in rows], "language-distances")
+    ordered = stable_order(seed, [row.id for row in rows], purpose)
     ordered = sorted((place for place in ordered if widths[place] > 1), key=lambda place: -widths[place])
     return [rows[place] for place in ordered[:number]]
 
 
 def _sentence_vectors(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], depth: float
-) -> torch.Tensor:
-    """Mean hidden state of every text, [N, d] in fp32 on the CPU."""
+    base: Base, rows: Sequence[Row], codes: Sequence[str], depth: float
+) -> dict[tuple[str, str], Tensor]:
+    """(row's id, language) → its centred sentence vector of length 1; texts without tokens have none."""
     import torch
 
+    from hexapla.representations.sentences import batch_means, encode_sentences, length_batches, positions_a_pass
+
+    device = choose_device()
+    tokenizer = load_tokenizer(base)
+    model = load_model(base, dtype=choose_dtype("auto", device), device=device)
     layer = round(depth * model.config.get_text_config().num_hidden_layers)
-    encoded = tokenizer(list(texts), add_special_tokens=False, truncation=True, max_length=_LONGEST_TOKENS)["input_ids"]
-    vectors = [torch.empty(0)] * len(texts)
-    ordered = sorted(range(len(texts)), key=lambda place: len(encoded[place]))
-    for start in range(0, len(ordered), _BATCH):
-        batch = ordered[start : start + _BATCH]
-        longest = len(encoded[batch[-1]])
-        ids = torch.tensor([encoded[place] + [0] * (longest - len(encoded[place])) for place in batch])
-        mask = torch.tensor([[1] * len(encoded[place]) + [0] * (longest - len(encoded[place])) for place in batch])
-        with torch.inference_mode():
-            output = model(
-                input_ids=ids.to(model.device), attention_mask=mask.to(model.device), output_hidden_states=True
-            )
-        states = output.hidden_states[layer].float().cpu()
-        means = (states * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)
-        for place, mean in zip(batch, means, strict=True):
-            vectors[place] = mean
-    return torch.stack(vectors)
+    places = [(row, code) for row in rows for code in codes if code in row.texts]
+    encoded = encode_sentences(tokenizer, [row.texts[code] for row, code in places], max_tokens=_LONGEST_TOKENS)
+    kept = [(row.id, code) for (row, code), sentence in zip(places, encoded, strict=True) if not sentence.is_empty]
+    sentences = [sentence for sentence in encoded if not sentence.is_empty]
+    found: dict[tuple[str, str], Tensor] = {}
+    for batch in length_batches(sentences, positions_a_pass(model, 1)):
+        means = batch_means(model, [sentences[place] for place in batch], [layer])[layer]
+        found.update(zip([kept[place] for place in batch], means, strict=True))
+    mean = torch.stack(list(found.values())).mean(dim=0)
+    return {place: torch.nn.functional.normalize(vector - mean, dim=0, eps=1e-12) for place, vector in found.items()}

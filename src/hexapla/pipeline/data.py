@@ -288,17 +288,17 @@ def inspect_sources(
     codes = tuple(languages.get(hub).code for hub in hubs)
     everything = tuple(language.code for language in languages.all_languages())
     for name in names:
-        if _is_recipe(name):
+        if is_recipe(name):
             recipe = Recipe.load(name, overrides)
             for section, reader in _corpora(recipe):
                 fewest = 1 if section == "monolingual" else 2
                 items = _items(reader, recipe.languages, fewest)
                 yield inspect_rows(f"{section} {reader.corpus}", items, recipe.hubs)
         else:
-            yield inspect_rows(name, _items(_file_reader(name), everything, 1), codes)
+            yield inspect_rows(name, _items(file_reader(name), everything, 1), codes)
 
 
-def _is_recipe(name: str) -> bool:
+def is_recipe(name: str) -> bool:
     return name in bundled_recipes() or Path(name).suffix in (".yaml", ".yml")
 
 
@@ -314,7 +314,7 @@ def _corpora(recipe: Recipe) -> Iterator[tuple[str, Reader]]:
                     yield section, reader
 
 
-def _file_reader(name: str) -> Reader:
+def file_reader(name: str) -> Reader:
     plain = Path(name)
     if plain.suffix in COMPRESSIONS[1:]:
         plain = plain.with_suffix("")

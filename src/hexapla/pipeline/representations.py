@@ -27,7 +27,7 @@ from hexapla.data.rows import Row
 from hexapla.data.spec import HELD_OUT
 from hexapla.data.splits import hold_out
 from hexapla.data.stage import read_corpus_rows
-from hexapla.pipeline.data import _file_reader, _is_recipe
+from hexapla.pipeline.data import file_reader, is_recipe
 from hexapla.pipeline.evaluation import parse_corpus
 from hexapla.pipeline.finished import RUN_FILE, FinishedRun
 from hexapla.pipeline.workspace import Workspace
@@ -228,7 +228,7 @@ def _corpora(name: str, asked: tuple[str, ...] | None) -> Iterator[tuple[str, li
     if (Path(name) / RUN_FILE).is_file():
         run = FinishedRun.load(Path(name))
         yield from next(iter(run.parts.values())).corpus.tests.items()
-    elif _is_recipe(name):
+    elif is_recipe(name):
         recipe = Recipe.load(name)
         codes = asked if asked is not None else recipe.languages
         if not recipe.data.test:
@@ -247,7 +247,7 @@ def _reader(name: str) -> Reader:
         return PhrasebookReader(split="test")
     if Path(name).is_dir():
         return NtrexReader(path=Path(name))
-    return _file_reader(name)
+    return file_reader(name)
 
 
 def _held(reader: Reader) -> tuple[str, ...]:

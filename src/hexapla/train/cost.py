@@ -14,6 +14,7 @@ from hexapla.base import linear_shapes, model_skeleton
 from hexapla.data.examples import Example
 from hexapla.train.batching import default_micro_batch_tokens, num_steps
 from hexapla.train.spec import TrainSpec
+from hexapla.train.stage import acting_objectives
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -105,18 +106,21 @@ class TrainingCost:
         """Arithmetic to train on so many tokens (epochs counted by the caller).
 
         4·N a token for the frozen base (2·N forward, 2·N for the gradient of the activations) and 6·P for the adapter,
-        or 6·N for a whole model; gradient checkpointing adds another forward pass. Left out: attention scores, which
-        matter beyond some thousand tokens of context, and padding. Logits count for every token, though only targets
-        need them.
+        or 6·N for a whole model; gradient checkpointing adds another forward pass, and so do objectives, as if no
+        batch fitted into one micro-batch. Left out: attention scores, which matter beyond some thousand tokens of
+        context, padding, and the objectives' own losses. Logits count for every token, though only targets need them.
         """
         num_multiplied = self._shapes.num_linear + self._shapes.num_head
+        num_aligned = num_tokens if acting_objectives(self.spec) is not None else 0
         if self.spec.method == "full":
-            return num_tokens * full_flops_a_token(num_multiplied, self.spec.gradient_checkpointing)
+            per_token = full_flops_a_token(num_multiplied, self.spec.gradient_checkpointing)
+            return num_tokens * per_token + num_aligned * 2.0 * num_multiplied
         num_adapter = self.num_adapter_parameters(adapter)
+        forward = 2.0 * (num_multiplied + num_adapter)
         per_token = 4.0 * num_multiplied + 6.0 * num_adapter
         if self.spec.gradient_checkpointing:
-            per_token += 2.0 * (num_multiplied + num_adapter)
-        return num_tokens * per_token
+            per_token += forward
+        return num_tokens * per_token + num_aligned * forward
 
     def pretraining_flops(self, num_tokens: int, *, gradient_checkpointing: bool) -> float:
         """Arithmetic to pre-train the whole base on so many tokens, as `flops` counts it."""
@@ -152,20 +156,53 @@ class TrainingCost:
         num_linear = self._shapes.num_linear
         return (self._shapes.num_base - num_linear) * self.weight_bytes + round(num_linear * quantized)
 
+    @property
+    def num_head_entries(self) -> int:
+        """Parameters of the head that matches languages, trained beside an adapter or model; 0: there is none."""
+        objectives = acting_objectives(self.spec)
+        if objectives is None or objectives.matching == 0:
+            return 0
+        return 2 * objectives.matching_width * (2 * self._width + 1)
+
+    def kept_gradient_bytes(self, num_pairs: int) -> int:
+        """Memory for the gradients in the states of a batch of so many sentence pairs, kept from its first micro-batch
+        to its last: four fp32 states a pair; 0 without objectives.
+        """
+        return 0 if acting_objectives(self.spec) is None else num_pairs * 4 * self._width * 4
+
+    def alignment_bytes(self, num_pairs: int) -> int:
+        """Rough memory that the objectives need to contrast so many sentence pairs; 0 without any.
+
+        For every two of 2·n sentences that are contrasted, the head's inner values, as many at once as the loss takes:
+        seven copies in fp32 (two sums, an activation, their product, three gradients); four scores for every source and
+        target; and four states a pair with their gradients.
+        """
+        objectives = acting_objectives(self.spec)
+        if objectives is None:
+            return 0
+        from hexapla.train.align import losses
+
+        contrasted = max(1, min(num_pairs, objectives.contrast or num_pairs))
+        row_entries = 2 * contrasted * objectives.matching_width
+        at_once = losses._PART_ENTRIES_GPU if self._likely_gpu else losses._PART_ENTRIES["cpu"]
+        matched = 7 * min(2 * contrasted * row_entries, max(row_entries, at_once)) if objectives.matching > 0 else 0
+        return 4 * (matched + 4 * num_pairs * contrasted + 2 * num_pairs * 4 * self._width)
+
     def adapter_state_bytes(self, rank: int) -> int:
         """Memory on the device for one adapter in training: value, gradient and two moments of each parameter, fp32.
 
         A bank lays its adapters out as rows of equal length, so `rank` is there the largest of a wave. The reference
         trainer keeps a fifth copy, the values before the latest update. A model that is trained whole has four of
-        every parameter.
+        every parameter. The head that matches languages counts as parameters.
         """
         if self.spec.method == "full":
-            return self.num_base_parameters * (_VALUE_AND_GRADIENT_BYTES + _MOMENTS_BYTES["device"])
+            num_trained = self.num_base_parameters + self.num_head_entries
+            return num_trained * (_VALUE_AND_GRADIENT_BYTES + _MOMENTS_BYTES["device"])
         if self.spec.method == "peft":
             of_parameter = _VALUE_AND_GRADIENT_BYTES + _MOMENTS_BYTES["device"] + _GOOD_VALUES_BYTES
         else:
             of_parameter = _VALUE_AND_GRADIENT_BYTES + _MOMENTS_BYTES[self.spec.bank.optimizer_states]
-        return self.num_parameters(rank) * of_parameter
+        return (self.num_parameters(rank) + self.num_head_entries) * of_parameter
 
     def activation_bytes(self, num_tokens: int) -> int:
         """Rough memory that one pass of so many tokens needs beside base and adapters.
@@ -190,11 +227,18 @@ class TrainingCost:
         Args:
             rank: the largest among them; None: `spec.lora.rank`.
         """
-        states = num_adapters * self.adapter_state_bytes(self.spec.lora.rank if rank is None else rank)
-        return self.base_bytes + self.activation_bytes(self.micro_batch_tokens) + states
+        batch = max([self.spec.batch, *(self.spec.of(name).batch for name in self.spec.adapters)])
+        of_adapter = self.adapter_state_bytes(self.spec.lora.rank if rank is None else rank)
+        states = num_adapters * (of_adapter + self.kept_gradient_bytes(batch))
+        return self.base_bytes + self.activation_bytes(self.micro_batch_tokens) + self.alignment_bytes(batch) + states
 
     def _settings(self, adapter: str | None) -> TrainSpec:
         return self.spec if adapter is None else self.spec.of(adapter)
+
+    @property
+    def _width(self) -> int:
+        """Of the hidden states."""
+        return int(self.config.get_text_config().hidden_size)
 
     @property
     def _likely_gpu(self) -> bool:

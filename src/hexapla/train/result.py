@@ -44,9 +44,10 @@ class StepRecord:
     def told_as_divergence(self, losses_before: Sequence[float]) -> str:
         """What a step that could not be made was like, after steps with these losses."""
         losses = ", ".join(f"{loss:.4g}" for loss in losses_before) or "none"
+        beside = "".join(f", {name} {value:.4g}" for name, value in self.objectives.items())
         return (
-            f"At step {self.step} the loss was {self.loss:.4g} and the gradient's norm {self.gradient_norm:.4g}, "
-            f"at learning rate {self.lr:.3g}. Losses before: {losses}."
+            f"At step {self.step} the loss was {self.loss:.4g}{beside} and the gradient's norm "
+            f"{self.gradient_norm:.4g}, at learning rate {self.lr:.3g}. Losses before: {losses}."
         )
 
 

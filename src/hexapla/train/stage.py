@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hexapla.adapter import LoraAdapter
-from hexapla.base import Base
+from hexapla.base import Base, load_config
 from hexapla.common.progress import EventLog
 from hexapla.data.examples import Example
 from hexapla.prompts import Template
+from hexapla.representations.layers import resolve_layer
+from hexapla.train.align.objectives import AlignmentSpec
 from hexapla.train.spec import TrainSpec
 from hexapla.train.task import TrainTask
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PretrainedConfig
 
     from hexapla.train.reference.trainer import AdapterTrainer
 
@@ -52,10 +55,12 @@ def train_adapters(
         device: None takes the first GPU, else the CPU.
 
     Raises:
-        UserError: the base cannot be loaded, a target layer does not exist, the device lacks the precision, a task has
-            no examples, a checkpoint in `work` is of another run, or memory does not suffice. What was delivered stays.
+        UserError: the base cannot be loaded, a target layer or the layer to be aligned does not exist, the device lacks
+            the precision, a task has no examples, a checkpoint in `work` is of another run, or memory does not suffice.
+            What was delivered stays.
     """
     log = log if log is not None else EventLog(None)
+    aligned_layer(spec, load_config(base))  # a layer that this base lacks is refused before anything is loaded
     if spec.method == "lora":
         from hexapla.train.bank.trainer import train_bank
 
@@ -80,6 +85,24 @@ def train_adapters(
             name = task.job.name
             if name not in finished:
                 deliver(name, partial(_train_one, trainer, task, work / name, log))
+
+
+def acting_objectives(spec: TrainSpec) -> AlignmentSpec | None:
+    """The losses beside the language model's; None where none has a weight."""
+    return spec.objectives if spec.objectives is not None and spec.objectives.acts else None
+
+
+def aligned_layer(spec: TrainSpec, config: PretrainedConfig) -> int | None:
+    """The layer whose states are aligned; None where nothing is.
+
+    Raises:
+        UserError: the base has no such layer.
+    """
+    objectives = acting_objectives(spec)
+    if objectives is None:
+        return None
+    depth = config.get_text_config().num_hidden_layers
+    return resolve_layer(objectives.layer, depth, where="train.objectives.layer")
 
 
 def _train_one(trainer: AdapterTrainer, task: TrainTask, work: Path, log: EventLog, folder: Path) -> None:

@@ -10,7 +10,8 @@ import torch
 from hexapla.adapter import LoraSettings
 from hexapla.base import Base, linear_shapes, load_model
 from hexapla.common.errors import UserError
-from hexapla.train.bank.factors import FactorBank, LayerGroup, row_entries, stored_rank
+from hexapla.train.align.losses import MatchingHead
+from hexapla.train.bank.factors import FactorBank, HeadShape, LayerGroup, row_entries, stored_rank
 from hexapla.train.bank.model import find_groups
 from hexapla.train.reference.layers import attach
 from hexapla.train.spec import LoraSpec
@@ -110,3 +111,21 @@ def test_on_a_gpu_ranks_are_rounded_up_to_what_its_products_take() -> None:
     assert FactorBank(groups, ranks=[3], scales=[1.0], device=META).values.shape == (1, 8 * 40)
     with pytest.raises(UserError, match="odd is 16 wide inside and 12 outside"):
         FactorBank((LayerGroup(("odd",), 16, (12,)),), ranks=[8], scales=[1.0], device=META)
+
+
+def test_a_matching_head_lies_behind_the_factors_and_stays_there() -> None:
+    shape = HeadShape(width=6, inner=5)
+    bank = FactorBank(GROUPS, ranks=[3, 2], scales=[2.0, 0.5], device=CPU, head=shape)
+    plain = _counted()
+    assert bank.num_row_entries == plain.num_row_entries + shape.num_entries
+    assert shape.num_entries == MatchingHead.num_entries(6, 5) == 2 * 5 * 12 + 2 * 5
+    for slot, name in enumerate("ab"):
+        bank.initialise(slot, 0, name)
+        plain.initialise(slot, 0, name)
+        assert torch.equal(bank.heads[slot], MatchingHead.initial(6, 5, 0, name))
+    assert torch.equal(bank.values[:, : plain.num_row_entries], plain.values)
+    bank.gradient_heads[1] += 3
+    assert torch.equal(bank.gradients.sum(1), torch.tensor([0.0, 3.0 * shape.num_entries]))
+    settings = LoraSettings(2, 1.0, ("q",), "base")
+    assert bank.to_adapter(1, settings).num_parameters == plain.to_adapter(1, settings).num_parameters
+    assert plain.heads.shape == (2, 0)

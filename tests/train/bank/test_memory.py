@@ -12,6 +12,7 @@ from hexapla.base import Base
 from hexapla.train.bank import memory
 from hexapla.train.bank.memory import DryStep, free_bytes, gibibytes, peak_growth
 from hexapla.train.bank.share import load_banked
+from tests.train.bank.aligned import OBJECTIVES, aligned_spec
 from tests.train.material import train_spec
 
 _MIB = 2**20
@@ -125,3 +126,26 @@ def test_a_dry_step_grows_with_its_tokens_and_leaves_nothing_behind(qwen3_base: 
     assert torch.equal(torch.get_rng_state(), random_state)
     assert model._context.bank.values.shape[0] == 1
     assert not bool(model._context.bank.gradients.any())
+
+
+@needs_linux
+def test_a_dry_step_with_objectives_grows_with_its_pairs(qwen3_base: Path) -> None:
+    """A source is compared with every target: 1000² scores and the probabilities from them, at least."""
+    model = load_banked(Base(str(qwen3_base)), aligned_spec(), "float32", _CPU)
+    needs = []
+    for num_pairs in (2, 1000):
+        step = DryStep(
+            num_tokens=271,
+            longest=54,
+            num_adapters=3,
+            rank=4,
+            has_dropout=True,
+            objectives=OBJECTIVES,
+            num_pairs=num_pairs,
+        )
+        step.measure(model)
+        needs.append(step.measure(model))
+    few, many = needs
+    assert few is not None
+    assert many is not None
+    assert many - few > 2 * 1000 * 1000 * 4

@@ -51,8 +51,8 @@ def spoil_gradient(monkeypatch: pytest.MonkeyPatch, is_due: Callable[[int], bool
     """
     backward, seen = BankedModel.backward, [0]
 
-    def spoilt(self: BankedModel, batch: PackedBatch) -> torch.Tensor:
-        nll = backward(self, batch)
+    def spoilt(self: BankedModel, batch: PackedBatch, beside: Any = None) -> torch.Tensor:
+        nll = backward(self, batch, beside)
         if batch.segments[0].slot == 0 and len(self._context.bank.ranks) == NUMBER:
             seen[0] += 1
             if is_due(seen[0]):

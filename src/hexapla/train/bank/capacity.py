@@ -95,7 +95,7 @@ def find_rooms(model: BankedModel, cost: TrainingCost, step: DryStep, machine: M
     import torch
 
     device, host = machine.device, torch.device("cpu")
-    estimate = cost.activation_bytes(step.num_tokens)
+    estimate = cost.activation_bytes(step.num_tokens) + cost.alignment_bytes(step.num_pairs)
     free_host = free_bytes(host)
     if free_host is not None and device.type == "cpu":
         free_host = (free_host - (machine.num_processes - 1) * cost.base_bytes) // machine.num_processes
@@ -104,9 +104,9 @@ def find_rooms(model: BankedModel, cost: TrainingCost, step: DryStep, machine: M
         measured = step.measure(model)
     except torch.OutOfMemoryError:
         measured = max(estimate, free or 0)  # at least
-    num_parameters = row_entries(model.groups, step.rank)
+    num_parameters = row_entries(model.groups, step.rank) + cost.num_head_entries
     copied = _ROWS_COPIED * _COPIED_BYTES * num_parameters
-    row_bytes = cost.adapter_state_bytes(step.rank)
+    row_bytes = cost.adapter_state_bytes(step.rank) + cost.kept_gradient_bytes(step.num_pairs)
     moments_apart = _MOMENTS_BYTES * num_parameters if cost.spec.bank.optimizer_states == "host" else 0
     fetched = moments_apart  # of one adapter at a time, on the device
     development = cost.spec.development

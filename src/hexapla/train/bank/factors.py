@@ -1,9 +1,11 @@
 """The stacked factors of a bank: one flat row an adapter, so that a step, a norm and a checkpoint are one vector each.
 
 Layers that read the same input (q, k and v; gate and up) form a group: their A factors lie together, so that one
-product serves all of them. Shapes: K adapters, S of them or of their segments, G layers of a group, r the rank that all
-rows have room for, I input width, O output width of a layer, P entries of a row. A is kept as [G·r, I] a group, B
-transposed as [r, O] a layer: products with both then run along rows.
+product serves all of them. Where languages are matched (see `objectives`), an adapter's head for that lies at the end
+of its row: it is trained and kept as the factors are, but is no part of the adapter. Shapes: K adapters, S of them or
+of their segments, G layers of a group, r the rank that all rows have room for, I input width, O output width of a
+layer, P entries of a row. A is kept as [G·r, I] a group, B transposed as [r, O] a layer: products with both then run
+along rows.
 
 An adapter of a lower rank has zeros in the rows that it lacks. Their gradients are exactly zero (each factor's gradient
 is a product with the other one's missing rows), so they stay zero under AdamW and change no norm.
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from hexapla.adapter import LoraAdapter, LoraSettings
 from hexapla.common.errors import UserError
+from hexapla.train.align.losses import MatchingHead
 from hexapla.train.lora import initial_a
 
 _GPU_MULTIPLE = 8  # of every width: grouped products want rows of whole 16 bytes, 8 entries of bf16
@@ -42,25 +45,46 @@ class RowFactors:
     bts: tuple[Tensor, ...]
 
 
+@dataclass(frozen=True)
+class HeadShape:
+    """A matching head over states of a width."""
+
+    width: int
+    inner: int
+
+    @property
+    def num_entries(self) -> int:
+        """Parameters."""
+        return MatchingHead.num_entries(self.width, self.inner)
+
+
 class FactorBank:
     """Values and gradients of K adapters over the same layers.
 
     Args:
         ranks: of every adapter.
         scales: of every adapter, alpha/rank: what its update is multiplied with.
+        head: of every adapter's matching head; None: there are none.
 
     Attributes:
         rank: rows that every adapter has room for: see `stored_rank`.
         values, gradients: [K, P] in fp32.
         rows, gradient_rows: by slot and group, views of them.
+        heads, gradient_heads: [K, entries of a matching head], views of them; no entries where there is none.
 
     Raises:
         UserError: the device is a GPU, and a layer's width is none that its grouped products can take.
     """
 
     def __init__(
-        self, groups: Sequence[LayerGroup], ranks: Sequence[int], scales: Sequence[float], device: torch.device
+        self,
+        groups: Sequence[LayerGroup],
+        ranks: Sequence[int],
+        scales: Sequence[float],
+        device: torch.device,
+        head: HeadShape | None = None,
     ) -> None:
+        self._head = head
         self.groups, self.ranks, self.scales = tuple(groups), tuple(ranks), tuple(scales)
         self.rank = stored_rank(ranks, device)
         if device.type != "cpu":
@@ -68,11 +92,13 @@ class FactorBank:
         self._offsets = [0]
         for group in groups:
             self._offsets.append(self._offsets[-1] + row_entries([group], self.rank))
-        self.num_row_entries = self._offsets[-1]
+        num_factor_entries = self._offsets[-1]
+        self.num_row_entries = num_factor_entries + (0 if head is None else head.num_entries)
         self.values = torch.zeros(len(ranks), self.num_row_entries, device=device)
         self.gradients = torch.zeros_like(self.values)
         self.rows = [self._views(self.values[slot]) for slot in range(len(ranks))]
         self.gradient_rows = [self._views(self.gradients[slot]) for slot in range(len(ranks))]
+        self.heads, self.gradient_heads = (rows[:, num_factor_entries:] for rows in (self.values, self.gradients))
         self.scale = torch.tensor(self.scales, device=device)
 
     def stacked(self, group: int, slots: Tensor, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
@@ -94,13 +120,15 @@ class FactorBank:
             part.index_add_(0, slots, gradient.to(part.dtype))
 
     def initialise(self, slot: int, seed: int, adapter: str) -> None:
-        """Start a new adapter in a row: A as the reference trainer draws it, B zero."""
+        """Start a new adapter in a row: A and the head as the reference trainer draws them, B zero."""
         rank = self.ranks[slot]
         self.values[slot].zero_()
         for group, views in zip(self.groups, self.rows[slot], strict=True):
             for position, path in enumerate(group.paths):
                 start = position * self.rank
                 views.a[start : start + rank].copy_(initial_a((rank, group.d_in), seed, adapter, path))
+        if self._head is not None:
+            self.heads[slot].copy_(MatchingHead.initial(self._head.width, self._head.inner, seed, adapter))
 
     def to_adapter(self, slot: int, settings: LoraSettings) -> LoraAdapter:
         """A copy of an adapter's factors on the CPU, at its own rank."""

@@ -58,6 +58,7 @@ class AdapterLife:
         good_step: the latest snapshot, a state whose next loss was fine.
         best_step: the best measured state, by the least loss or the highest chrF; None where nothing is measured.
         divergences: at most two.
+        degenerate: parts of the objectives that once had nothing to tell apart.
         seconds: its share of the micro-batches' time, by tokens.
     """
 
@@ -71,6 +72,7 @@ class AdapterLife:
     good_step: int = 0
     best_step: int | None = None
     divergences: list[Divergence] = field(default_factory=list)
+    degenerate: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -89,8 +91,8 @@ class AdapterLife:
         self.tally.num_target_tokens += num_target_tokens
         self.tally.num_input_tokens += num_input_tokens
 
-    def record(self, gradient_norm: float) -> StepRecord:
-        """The step that the current batch makes."""
+    def record(self, gradient_norm: float, objectives: dict[str, float] | None = None) -> StepRecord:
+        """The step that the current batch makes; `objectives` as in the record."""
         step, tally, task = self.clock.step + 1, self.tally, self.clock.task
         return StepRecord(
             step=step,
@@ -99,6 +101,7 @@ class AdapterLife:
             gradient_norm=gradient_norm,
             num_target_tokens=tally.num_target_tokens,
             num_input_tokens=tally.num_input_tokens,
+            objectives=objectives or {},
         )
 
     def is_sound(self, record: StepRecord) -> bool:
@@ -186,6 +189,7 @@ class AdapterLife:
             "good_step": self.good_step,
             "best_step": self.best_step,
             "divergences": [asdict(divergence) for divergence in self.divergences],
+            "degenerate": self.degenerate,
             "seconds": self.seconds,
         }
 
@@ -202,6 +206,7 @@ class AdapterLife:
             Divergence(StepRecord(**entry["record"]), entry["losses_before"], entry["back_to"])
             for entry in record["divergences"]
         ]
+        self.degenerate = record.get("degenerate", [])  # which older checkpoints lack
         self.seconds = record["seconds"]
 
     def _stand_at(self, step: int) -> None:

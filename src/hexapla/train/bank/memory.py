@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,14 +18,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from hexapla.languages import Direction
+from hexapla.train.align.objective import PairLabels, PairStates, cached_alignment, surrogate
 from hexapla.train.bank.factors import FactorBank
+from hexapla.train.bank.objectives import head_shape, pair_states
 from hexapla.train.bank.packing import Piece, pack
 from hexapla.train.encoding import EncodedExample
 
 if TYPE_CHECKING:
-    from hexapla.train.bank.model import BankedModel
+    from torch import Tensor
+
+    from hexapla.train.align.objectives import AlignmentSpec
+    from hexapla.train.bank.model import BankedModel, States
 
 _RESERVE_SHARE = 0.1  # of what is free, for allocators' fragments and other programs; assumption
+_ANY_DIRECTION = Direction("de", "en")
 _UNLIMITED = 2**62  # cgroup v1 writes "no limit" as the largest number of whole pages
 
 
@@ -68,6 +75,7 @@ class DryStep:
         num_adapters: that may share the micro-batch.
         rank: the largest of them.
         has_dropout: whether inputs are dropped.
+        objectives: the losses beside the language model's, if any; `num_pairs` is the largest global batch.
     """
 
     num_tokens: int
@@ -75,6 +83,8 @@ class DryStep:
     num_adapters: int
     rank: int
     has_dropout: bool
+    objectives: AlignmentSpec | None = None
+    num_pairs: int = 0
 
     def measure(self, model: BankedModel) -> int | None:
         """Bytes that it needs beside base and bank, at the peak; None where the system does not say.
@@ -85,19 +95,43 @@ class DryStep:
         Raises:
             torch.OutOfMemoryError: it does not fit.
         """
-        model.load(FactorBank(model.groups, [self.rank], [1.0], model.device), [0.5 if self.has_dropout else 0.0])
+        head = head_shape(self.objectives, model.width)
+        bank = FactorBank(model.groups, [self.rank], [1.0], model.device, head)
+        model.load(bank, [0.5 if self.has_dropout else 0.0])
         shortest = min(self.longest, max(1, self.num_tokens // self.num_adapters))
-        needs = [peak_growth(model.device, partial(self._step, model, n)) for n in {self.longest, shortest}]
+        needs = [peak_growth(model.device, partial(self._step, model, bank, n)) for n in {self.longest, shortest}]
         model.unload()
         return None if None in needs else max(need for need in needs if need is not None)
 
-    def _step(self, model: BankedModel, length: int) -> None:
-        """All tokens but the first of every sequence are targets; every sequence is an adapter's of its own."""
+    def _step(self, model: BankedModel, bank: FactorBank, length: int) -> None:
+        """All tokens but the first of every sequence are targets; every sequence is an adapter's of its own.
+
+        Objectives have a whole batch to contrast while the activations are there, and all tokens in their spans.
+        """
         whole, rest = divmod(self.num_tokens, length)
         lengths = [length] * whole + [rest] * (rest > 0)
-        examples = [EncodedExample(str(n), np.zeros(size + 1, dtype=np.int32), 1) for n, size in enumerate(lengths)]
+        examples = [_full_example(number, size) for number, size in enumerate(lengths)]
         pieces = [Piece(0, (example,), example.num_target_tokens, ends_batch=True) for example in examples]
-        model.backward(pack(pieces, model.device, list(range(len(pieces))) if self.has_dropout else None))
+        batch = pack(pieces, model.device, list(range(len(pieces))) if self.has_dropout else None)
+        model.backward(batch, None if self.objectives is None else partial(self._beside, bank, pieces))
+
+    def _beside(self, bank: FactorBank, pieces: Sequence[Piece], states: States) -> Tensor:
+        assert self.objectives is not None
+        pairs = pair_states(pieces, states)
+        num_pairs = max(self.num_pairs, len(pairs))
+        zeros = torch.zeros(num_pairs, states[1].shape[1], device=states[1].device)
+        names = tuple(map(str, range(num_pairs)))
+        aligned = cached_alignment(
+            PairStates(zeros, zeros, zeros, zeros), PairLabels(names, names, names), self.objectives, bank.heads[0]
+        )
+        return surrogate(pairs, aligned.states[: len(pairs)])
+
+
+def _full_example(number: int, num_input_tokens: int) -> EncodedExample:
+    """Of input tokens that all but the first belong to both sentences, where there is more than that one."""
+    ids = np.zeros(num_input_tokens + 1, dtype=np.int32)
+    direction = _ANY_DIRECTION if num_input_tokens > 1 else None
+    return EncodedExample(str(number), ids, 1, direction, (1, num_input_tokens))
 
 
 def free_bytes(device: torch.device) -> int | None:

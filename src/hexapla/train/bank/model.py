@@ -6,7 +6,8 @@ runs packed exactly as it runs alone is not assumed but tried, on a few tokens, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from hexapla.base import LinearShape, linear_shapes
 from hexapla.common.errors import UserError
+from hexapla.representations.layers import StateTap
 from hexapla.train.bank import attention
 from hexapla.train.bank.factors import FactorBank, LayerGroup
 from hexapla.train.bank.head import weighted_nll
@@ -28,6 +30,12 @@ from hexapla.train.lora import checkpoint_layers
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+States = tuple[Tensor, Tensor]
+"""What a pass of N tokens gives, each [N, D]: states of the aligned layer, and what the output head reads.
+
+Where nothing is aligned, the first are the second.
+"""
+
 _PROBE_LENGTHS = (9, 4, 6)
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2}  # of the probe's mean losses; bf16 rounds to three digits
 
@@ -38,6 +46,7 @@ class BankedModel:
     Args:
         base: in evaluation mode and frozen, on its device.
         targets: layers that carry adapters, see `LoraSpec.targets`.
+        aligned_layer: whose states are aligned, see `stage.aligned_layer`; None: nothing is.
 
     Raises:
         UserError: it has no such layers, does not support checkpointing where that is asked for, or gives other losses
@@ -45,7 +54,12 @@ class BankedModel:
     """
 
     def __init__(
-        self, base: PreTrainedModel, targets: str | tuple[str, ...], *, gradient_checkpointing: bool = False
+        self,
+        base: PreTrainedModel,
+        targets: str | tuple[str, ...],
+        *,
+        gradient_checkpointing: bool = False,
+        aligned_layer: int | None = None,
     ) -> None:
         self._base, self.device = base, base.device
         shapes = linear_shapes(base, targets)
@@ -54,6 +68,8 @@ class BankedModel:
         probe = _probe(base)
         expected = _losses_alone(base, probe)
         self.groups = find_groups(base, shapes)
+        depth = base.config.get_text_config().num_hidden_layers
+        self._tap = None if aligned_layer in (None, depth) else StateTap(base, [aligned_layer])
         self._layers = [[base.get_submodule(path) for path in group.paths] for group in self.groups]
         self._softcap: float | None = getattr(base.config.get_text_config(), "final_logit_softcapping", None)
         attention.register()
@@ -86,24 +102,48 @@ class BankedModel:
         """Let go of the bank; one of a single adapter that changes nothing takes its place."""
         self.load(FactorBank(self.groups, [1], [1.0], self.device), [0.0])
 
-    def backward(self, batch: PackedBatch) -> Tensor:
-        """A training pass: gradients of Σ weights·nll are added to the bank's rows. Returns the nll of targets, [M]."""
-        loss, nll = self._forward(batch)
+    @property
+    def width(self) -> int:
+        """Of the hidden states, D."""
+        return int(self._base.config.get_text_config().hidden_size)
+
+    def backward(self, batch: PackedBatch, beside: Callable[[States], Tensor] | None = None) -> Tensor:
+        """A training pass: gradients of Σ weights·nll are added to the bank's rows. Returns the nll of targets, [M].
+
+        Args:
+            beside: from the pass's states to a loss that is added; needs an aligned layer.
+        """
+        states = self._forward(batch)
+        loss, nll = self._losses(states, batch)
+        if beside is not None:
+            loss = loss + beside(states)
         loss.backward()
         return nll
+
+    def states(self, batch: PackedBatch) -> States:
+        """A pass without gradients, with the dropout of training; needs an aligned layer."""
+        with torch.no_grad():
+            return self._forward(batch)
 
     def nll(self, batch: PackedBatch) -> Tensor:
         """−log p of every target token, [M] in fp32, without gradients or dropout."""
         with torch.no_grad():
-            return self._forward(batch)[1]
+            return self._losses(self._forward(batch), batch)[1]
 
-    def _forward(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+    def _forward(self, batch: PackedBatch) -> States:
         self._context.batch = batch
-        hidden = self._base.base_model(
-            input_ids=batch.input_ids[None], position_ids=batch.position_ids[None], use_cache=False, packed=batch
-        ).last_hidden_state[0]
+        with contextlib.nullcontext() if self._tap is None else self._tap:
+            last = self._base.base_model(
+                input_ids=batch.input_ids[None], position_ids=batch.position_ids[None], use_cache=False, packed=batch
+            ).last_hidden_state[0]
+        if self._tap is None:
+            return last, last
+        [layer] = self._tap.states.values()
+        return layer[0], last
+
+    def _losses(self, states: States, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         head = self._base.get_output_embeddings()
-        predicting = hidden.index_select(0, batch.predictors)
+        predicting = states[1].index_select(0, batch.predictors)
         return weighted_nll(predicting, head.weight, batch.targets, batch.weights, self._softcap)
 
     def _check(self, probe: list[EncodedExample], expected: list[float]) -> None:

@@ -30,12 +30,19 @@ class Piece:
         examples: its sequences, a part of one global batch.
         num_batch_targets: target tokens of that whole global batch.
         ends_batch: whether nothing of the batch is left after this.
+        start: place of the first of them in that batch.
     """
 
     slot: int
     examples: tuple[EncodedExample, ...]
     num_batch_targets: int
     ends_batch: bool
+    start: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is all of a global batch."""
+        return self.start == 0 and self.ends_batch
 
     @cached_property
     def num_tokens(self) -> int:

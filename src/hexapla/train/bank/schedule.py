@@ -3,7 +3,7 @@
 An adapter steps when its own global batch has been seen; until then its gradients add up. The adapter that is furthest
 behind is in every micro-batch, the others follow in that order as long as there is room: so the long ones end together,
 and micro-batches stay full to the end. A batch is split only where it is larger than a whole micro-batch: fewer, longer
-segments are faster.
+segments are faster. So whether a batch is split depends on its own length only, not on company.
 
 What comes next is a function of the clocks alone: a run that goes on from a checkpoint makes the same micro-batches.
 """
@@ -18,6 +18,7 @@ from itertools import accumulate
 from hexapla.train.bank.packing import Piece
 from hexapla.train.batching import BatchOrder
 from hexapla.train.encoding import EncodedExample
+from hexapla.train.stage import acting_objectives
 from hexapla.train.task import PreparedTask
 
 
@@ -58,8 +59,16 @@ class Clock:
     @classmethod
     def start(cls, slot: int, task: PreparedTask, seed: int) -> Clock:
         """A clock at the beginning of a task."""
-        ids = [example.id for example in task.encoded.examples]
-        return cls(slot, task, BatchOrder(ids, batch=task.spec.batch, seed=seed, adapter=task.name))
+        examples = task.encoded.examples
+        aligned = acting_objectives(task.spec) is not None
+        order = BatchOrder(
+            [example.id for example in examples],
+            batch=task.spec.batch,
+            seed=seed,
+            adapter=task.name,
+            meanings=[example.meaning for example in examples] if aligned else None,
+        )
+        return cls(slot, task, order)
 
     @property
     def batch(self) -> GlobalBatch:
@@ -97,6 +106,6 @@ def next_pieces(clocks: Sequence[Clock], max_tokens: int) -> list[Piece]:
         clock.taken = end
         room -= batch.ends[end] - batch.ends[start]
         ends_batch = end == len(batch.examples)
-        pieces.append(Piece(clock.slot, batch.examples[start:end], batch.num_targets, ends_batch))
+        pieces.append(Piece(clock.slot, batch.examples[start:end], batch.num_targets, ends_batch, start))
     assert pieces, "no adapter runs, or a sequence is longer than a micro-batch"
     return sorted(pieces, key=lambda piece: piece.slot)

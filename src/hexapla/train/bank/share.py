@@ -19,7 +19,7 @@ from hexapla.train.bank.workers import Link
 from hexapla.train.lora import settings_of
 from hexapla.train.result import write_result
 from hexapla.train.spec import TrainSpec
-from hexapla.train.stage import Deliver, Translate
+from hexapla.train.stage import Deliver, Translate, aligned_layer
 from hexapla.train.task import PreparedTask
 
 if TYPE_CHECKING:
@@ -119,4 +119,9 @@ def load_banked(base: Base, spec: TrainSpec, dtype: str, device: torch.device) -
     import torch
 
     model = load_model(base, dtype=getattr(torch, dtype), device=device, quantization=spec.quantization)
-    return BankedModel(model, spec.lora.targets, gradient_checkpointing=spec.gradient_checkpointing)
+    return BankedModel(
+        model,
+        spec.lora.targets,
+        gradient_checkpointing=spec.gradient_checkpointing,
+        aligned_layer=aligned_layer(spec, model.config),
+    )

@@ -23,14 +23,15 @@ from hexapla.train.bank.factors import FactorBank
 from hexapla.train.bank.life import AdapterLife, State
 from hexapla.train.bank.milestones import Milestones, References
 from hexapla.train.bank.model import BankedModel
-from hexapla.train.bank.packing import Piece, pack
+from hexapla.train.bank.objectives import BankObjectives, Whole, head_shape
+from hexapla.train.bank.packing import PackedBatch, Piece, pack
 from hexapla.train.bank.schedule import Clock, next_pieces
 from hexapla.train.bank.snapshot import RowSource
 from hexapla.train.bank.states import make_optimizers
 from hexapla.train.bank.table import LiveTable
 from hexapla.train.result import StepRecord, TrainResult
 from hexapla.train.spec import TrainSpec
-from hexapla.train.stage import Translate
+from hexapla.train.stage import Translate, acting_objectives
 from hexapla.train.task import PreparedTask
 
 if TYPE_CHECKING:
@@ -90,8 +91,13 @@ class Wave:
     ) -> None:
         self._model, self._settings, self._log = model, settings, log
         loras = [task.spec.lora for task in tasks]
+        aligned = acting_objectives(settings.spec)
         self._bank = FactorBank(
-            model.groups, [lora.rank for lora in loras], [lora.alpha / lora.rank for lora in loras], model.device
+            model.groups,
+            [lora.rank for lora in loras],
+            [lora.alpha / lora.rank for lora in loras],
+            model.device,
+            head_shape(aligned, model.width),
         )
         model.load(self._bank, [lora.dropout for lora in loras])
         self._has_dropout = any(lora.dropout > 0 for lora in loras)
@@ -105,6 +111,11 @@ class Wave:
         self._checkpoints = BankCheckpoints(work / "checkpoints", run, keep=settings.spec.bank.keep_checkpoints)
         self._milestones = Milestones(work / "milestones", keep=settings.spec.bank.keep_checkpoints)
         self._changes = [0] * len(tasks)
+        self._objectives = None
+        if aligned is not None:
+            self._objectives = BankObjectives(
+                model, self._bank, aligned, pack=self._pack, max_tokens=settings.micro_batch_tokens
+            )
 
     def run(self, deliver: Callable[[FinishedAdapter], None]) -> None:
         """Train until every adapter has ended, going on from the checkpoint where there is one.
@@ -154,11 +165,20 @@ class Wave:
         for piece in pieces:
             self._checkpoints.touch(piece.slot)
             self._changes[piece.slot] += 1
-        batch = pack(pieces, self._model.device, self._sequence_seeds(pieces))
-        nll = self._model.backward(batch)
+        beside = None
+        if self._objectives is not None:
+            batches = [self._lives[piece.slot].clock.batch for piece in pieces]
+            beside = self._objectives.beside(
+                [Whole(piece, batch.examples) for piece, batch in zip(pieces, batches, strict=True)]
+            )
+        batch = self._pack(pieces)
+        nll = self._model.backward(batch, beside)
         sums = torch.stack([part.sum() for part in nll.split(batch.piece_targets)]).tolist()
         for piece, loss_sum, num_targets in zip(pieces, sums, batch.piece_targets, strict=True):
             self._lives[piece.slot].note(loss_sum, num_targets, piece.num_tokens)
+
+    def _pack(self, pieces: Sequence[Piece]) -> PackedBatch:
+        return pack(pieces, self._model.device, self._sequence_seeds(pieces))
 
     def _sequence_seeds(self, pieces: Sequence[Piece]) -> list[int] | None:
         """What the sequences' dropout is drawn from: seed, adapter, step and example."""
@@ -187,7 +207,8 @@ class Wave:
         """The adapter's global batch is complete: measure, keep, and update, or go back if it diverges."""
         slot = life.clock.slot
         optimizer = self._optimizers[slot]
-        record = life.record(optimizer.gradient_norm())
+        objectives = self._end_objectives(life)
+        record = life.record(optimizer.gradient_norm(), objectives)
         if not life.is_sound(record):
             self._diverge(life, record, deliver)
             return
@@ -205,6 +226,17 @@ class Wave:
                 return
             self._measure(life)
             self._end(life, "finished", deliver)
+
+    def _end_objectives(self, life: AdapterLife) -> dict[str, float]:
+        """What the batch's losses beside the language model's were; their last gradients are added."""
+        if self._objectives is None:
+            return {}
+        values = self._objectives.end(life.clock.slot)
+        for part in values.degenerate:
+            if part not in life.degenerate:
+                self._log.write("train-degenerate", adapter=life.name, part=part, step=life.clock.step + 1)
+                life.degenerate.append(part)
+        return values.to_record()
 
     def _keep(self, life: AdapterLife) -> None:
         """Measure at a milestone and keep a snapshot of the values, whose loss has just been seen to be sound."""

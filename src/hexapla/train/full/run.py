@@ -234,8 +234,6 @@ def _go_back(trainer: PackedTrainer, diverged: SourcedRecord | None) -> int:
 
 def _story(diverged: SourcedRecord, records: list[SourcedRecord], kept_steps: int) -> str:
     told = diverged.told_as_divergence([record.loss for record in records[-TOLD_LOSSES:]])
-    if diverged.objectives:
-        told += f" Beside it: {', '.join(f'{name} {value:.4g}' for name, value in diverged.objectives.items())}."
     return f"{told} The model is its state after {kept_steps} updates. A lower learning rate or more warm-up may help."
 
 

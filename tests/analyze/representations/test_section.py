@@ -198,6 +198,24 @@ def test_pictures_of_many_languages_are_coloured_by_branch_and_thinned_by_row() 
     assert len(standalone(chart)) < 500_000
 
 
+def test_of_many_systems_matrices_are_differences_and_pictures_stand_in_a_line_each() -> None:
+    others = [profile(f"system-{number}", CODES, height=0.5, seed=number) for number in (3, 4)]
+    section = representations_section([BASE, ALIGNED, *others], aligned_layer=4)
+    maps = item(section, "representations-retrieval-4")
+    assert [one.title for one in maps.matrices] == [
+        "base",
+        *(f"{name} − base" for name in ("aligned", "system-3", "system-4")),
+    ]
+    assert "base is shown as it is" in maps.note
+    chart = item(section, "representations-picture")
+    assert chart.num_columns == len(chart.clouds) / 4
+    assert [cloud.title.partition(",")[0] for cloud in chart.clouds[: chart.num_columns]] == [
+        "base"
+    ] * chart.num_columns
+    few = item(representations_section([BASE, ALIGNED, others[0]], aligned_layer=4), "representations-retrieval-4")
+    assert len(few.matrices) == 5
+
+
 def test_notes_say_with_which_adapters_and_what_takes_care() -> None:
     several = replace(ALIGNED, adapters={"de": "germanic", "fr": None, "en": "germanic"}, projection_method="tsne")
     section = representations_section([BASE, several])

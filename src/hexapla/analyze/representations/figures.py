@@ -37,6 +37,8 @@ from hexapla.analyze.representations.shown import (
 
 _LEAST_REACH = 0.1  # of the highest value: differences that are far smaller stay pale
 _MOST_POINTS = 1000  # of a picture; more hide each other
+_MOST_POINTS_TOGETHER = 12_000  # of all pictures: about 2 MB of a page
+_MOST_SYSTEMS = 3  # that stand side by side with every matrix of theirs
 
 _MAPS: tuple[tuple[str, str, Callable[[RepresentationProfile], np.ndarray], bool, str], ...] = (
     (
@@ -111,6 +113,7 @@ def heat_maps(shown: Shown) -> list[MatricesChart]:
     """Retrieval and CKA of every two languages at the layer looked at and at the last one, with the differences."""
     order = " Relatives stand beside each other." if len(shown.codes) > MOST_COLOURS else ""
     layers = tuple(dict.fromkeys((shown.layer, shown.first.layers[-1])))
+    is_many = len(shown.profiles) > _MOST_SYSTEMS
     span = " Colours span the same range in all systems" + (" and at both layers." if len(layers) > 1 else ".")
     charts = []
     for name, title, measure, from_zero, note in _MAPS:
@@ -121,6 +124,8 @@ def heat_maps(shown: Shown) -> list[MatricesChart]:
             for layer in layers
         }
         matrices = _matrices(shown.codes, values, from_zero=from_zero)
+        if is_many:
+            note += f" {shown.first.name} is shown as it is, the other systems by their difference to it."
         for layer in layers:
             where = shown.at if layer == shown.layer else f"layer {layer} of {shown.first.depth} (last)"
             title_there = f"{title} between languages at {where}"
@@ -132,7 +137,11 @@ def heat_maps(shown: Shown) -> list[MatricesChart]:
 def _matrices(
     codes: Sequence[str], values: dict[int, dict[str, np.ndarray]], *, from_zero: bool
 ) -> dict[int, tuple[MatrixChart, ...]]:
-    """Layer → one matrix a system, then one a difference to the first; `values` are layer → system → [C, C]."""
+    """Layer → one matrix a system, of many systems the first one's only, then one a difference to the first.
+
+    Args:
+        values: layer → system → [C, C].
+    """
     first = next(iter(values[next(iter(values))]))
     differences = {
         layer: {f"{name} − {first}": matrix - systems[first] for name, matrix in systems.items() if name != first}
@@ -143,10 +152,13 @@ def _matrices(
     span = (0.0 if from_zero else max(low, 0.0), high)
     return {
         layer: (
-            *(_matrix(name, codes, matrix, span) for name, matrix in values[layer].items()),
+            *(
+                _matrix(name, codes, systems[name], span)
+                for name in (systems if len(systems) <= _MOST_SYSTEMS else [first])
+            ),
             *(_matrix(name, codes, matrix, (-reach, reach)) for name, matrix in differences[layer].items()),
         )
-        for layer in values
+        for layer, systems in values.items()
     }
 
 
@@ -163,13 +175,17 @@ def _matrix(title: str, codes: Sequence[str], matrix: np.ndarray, span: tuple[fl
 
 
 def pictures(shown: Shown) -> ProjectionChart | None:
-    """Sentences in two dimensions: one line a layer, one column a system; of a single system one line of all."""
+    """Sentences in two dimensions: a line a layer and a column a system; of one or many systems, a line a system."""
     if not all(profile.projection for profile in shown.profiles):
         return None
-    rows = _rows_shown(shown)
     projected = shown.first.projection
     layers = sorted({min(projected), nearest_layer(projected, shown.layer), max(projected)})
-    clouds = tuple(_cloud(shown, profile, layer, rows) for layer in layers for profile in shown.profiles)
+    is_line_a_layer = 1 < len(shown.profiles) <= _MOST_SYSTEMS
+    places = [(profile, layer) for profile in shown.profiles for layer in layers]
+    if is_line_a_layer:
+        places.sort(key=lambda place: place[1])
+    rows = _rows_shown(shown, len(places))
+    clouds = tuple(_cloud(shown, profile, layer, rows) for profile, layer in places)
     kinds = _kinds(shown.codes)
     colours = (
         "Colours tell the languages"
@@ -182,14 +198,14 @@ def pictures(shown: Shown) -> ProjectionChart | None:
         "Where languages are aligned, lines are short and colours mixed. Every picture has axes of its own, stretched "
         "to fill it; distances cannot be compared between pictures."
     )
-    num_columns = len(shown.profiles) if len(shown.profiles) > 1 else len(layers)
+    num_columns = len(shown.profiles) if is_line_a_layer else len(layers)
     return ProjectionChart("representations-picture", "Sentences in two dimensions", clouds, num_columns, kinds, note)
 
 
-def _rows_shown(shown: Shown) -> frozenset[int]:
+def _rows_shown(shown: Shown, num_pictures: int) -> frozenset[int]:
     """Rows spread over all that were projected, few enough for the points to be told apart."""
     rows = sorted({row for row, _ in shown.first.projected})
-    most = max(1, _MOST_POINTS // len(shown.codes))
+    most = max(1, min(_MOST_POINTS, _MOST_POINTS_TOGETHER // num_pictures) // len(shown.codes))
     step = max(1, -(-len(rows) // most))
     return frozenset(rows[::step])
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from hexapla.adapter import LoraAdapter, write_adapter
 from hexapla.common.artifacts import read_json, write_json, write_jsonl
@@ -94,15 +94,23 @@ class TrainResult:
     company: int
 
     @classmethod
-    def of(cls, task: PreparedTask, records: Sequence[StepRecord], **others: Any) -> TrainResult:
+    def of(cls, task: PreparedTask, records: Sequence[StepRecord], **others: Any) -> Self:
         """The summary of a task after the steps recorded; `others` are the fields that neither of them says."""
-        import torch
-
-        return cls(
+        return cls.after(
+            records,
             adapter=task.name,
             num_planned_steps=task.num_steps,
             num_examples=len(task.encoded.examples),
             set_asides=task.encoded.set_asides,
+            **others,
+        )
+
+    @classmethod
+    def after(cls, records: Sequence[StepRecord], **others: Any) -> Self:
+        """The summary after the steps recorded; `others` are the fields that they do not say."""
+        import torch
+
+        return cls(
             num_target_tokens=sum(record.num_target_tokens for record in records),
             num_input_tokens=sum(record.num_input_tokens for record in records),
             first_loss=records[0].loss if records else None,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from hexapla.common.spec import Spec
 from hexapla.train.align.objectives import AlignmentSpec
-from hexapla.train.spec import LoraSpec, OptimizerSpec
+from hexapla.train.full.spec import WholeModelSpec
+from hexapla.train.spec import OptimizerSpec
 
 
 class AlignOptimizerSpec(OptimizerSpec):
@@ -23,7 +23,7 @@ class AlignOptimizerSpec(OptimizerSpec):
     )
 
 
-class AlignSpec(Spec):
+class AlignSpec(WholeModelSpec):
     """AlignX's first stage: the base learns to translate `data.train` while its representations are aligned.
 
     What follows in the recipe (`train`) is then done with the aligned base; AlignX's second stage is `train` with
@@ -33,9 +33,6 @@ class AlignSpec(Spec):
     objectives: AlignmentSpec = Field(default_factory=AlignmentSpec, description="The losses that align.")
     examples: int | None = Field(
         default=None, ge=2, description="Examples at most, chosen by a hash of their ids; null: all. Ours."
-    )
-    lora: LoraSpec | None = Field(
-        default=None, description="Train an adapter and fold it into the base; null: every parameter, as AlignX."
     )
     optimizer: AlignOptimizerSpec = Field(
         default_factory=AlignOptimizerSpec, description="Optimiser and learning rate."
@@ -47,22 +44,3 @@ class AlignSpec(Spec):
         ge=8,
         description="Examples with a longer source sentence, or a longer target, are set aside. Default: AlignX.",
     )
-    micro_batch_tokens: int | None = Field(
-        default=None,
-        ge=1,
-        description="Tokens that go through the model at once on a device: bounds memory, changes results by summation "
-        "order only, since negatives are those of the whole step. null: as suits it.",
-    )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto",
-        description="Arithmetic; weights and moments are fp32. auto: bf16 on a GPU that has it, else fp32.",
-    )
-    gradient_checkpointing: bool = Field(default=False, description="Recompute layers in the backward pass.")
-    checkpoint_every_s: float = Field(default=900.0, ge=0, description="Seconds between checkpoints. Ours.")
-
-    def outcome(self) -> dict[str, Any]:
-        """What of the settings the trained model depends on, beyond the order of summation, as JSON data."""
-        settings = self.resolved()
-        for neutral in ("micro_batch_tokens", "gradient_checkpointing", "checkpoint_every_s"):
-            del settings[neutral]
-        return settings

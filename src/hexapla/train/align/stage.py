@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import torch
 
     from hexapla.train.full.examples import Lesson
-    from hexapla.train.full.run import Outcome
 
 NAME = "align"
 """What the trained model is called in logs and in seeds."""
@@ -95,7 +94,16 @@ def align_model(
     )
     log.write("train-start", adapter=NAME, examples=len(encoded.examples), set_asides=encoded.set_asides)
     outcome = train_whole(course, Place(base, chosen, "align"), folder, log, num_processes=num_processes)
-    result = _result(spec, encoded, len(course.batches), outcome)
+    result = AlignResult.after(
+        outcome.records,
+        adapter=NAME,
+        num_planned_steps=len(course.batches),
+        num_examples=len(encoded.examples),
+        set_asides=encoded.set_asides,
+        trainer="full" if spec.lora is None else "lora",
+        objectives=summary_of(outcome.records),
+        **outcome.facts,
+    )
     log.write("train-end", **asdict(result))
     write_json(folder / SUMMARY_FILE, asdict(result))
     settings = {
@@ -158,31 +166,3 @@ def _lesson(base: Base, template: Template, spec: AlignSpec, seed: int, encoded:
         "examples": encoded.digest(spans=True),
     }
     return Lesson(NAME, encoded.examples, spec.batch, spec.epochs, digest_of(identity))
-
-
-def _result(spec: AlignSpec, encoded: EncodedSet, num_planned_steps: int, outcome: Outcome) -> AlignResult:
-    import torch
-
-    records = outcome.records
-    return AlignResult(
-        adapter=NAME,
-        status="finished" if outcome.story is None else "diverged",
-        num_steps=outcome.kept_steps,
-        num_planned_steps=num_planned_steps,
-        num_examples=len(encoded.examples),
-        set_asides=encoded.set_asides,
-        num_target_tokens=sum(record.num_target_tokens for record in records),
-        num_input_tokens=sum(record.num_input_tokens for record in records),
-        seconds=outcome.seconds,
-        first_loss=records[0].loss if records else None,
-        final_loss=records[-1].loss if records else None,
-        development=[],
-        development_chrf=[],
-        story=outcome.story,
-        device=outcome.device,
-        precision=outcome.precision,
-        threads=torch.get_num_threads(),
-        trainer="full" if spec.lora is None else "lora",
-        company=1,
-        objectives=summary_of(records),
-    )

@@ -55,6 +55,21 @@ class Outcome:
     device: str
     precision: str
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What of it a `TrainResult` of a whole model holds."""
+        return {
+            "status": "finished" if self.story is None else "diverged",
+            "num_steps": self.kept_steps,
+            "seconds": self.seconds,
+            "development": [],
+            "development_chrf": [],
+            "story": self.story,
+            "device": self.device,
+            "precision": self.precision,
+            "company": 1,
+        }
+
 
 @dataclass(frozen=True)
 class Place:

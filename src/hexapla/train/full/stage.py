@@ -13,12 +13,10 @@ from hexapla.common.progress import EventLog
 from hexapla.prompts import Template
 from hexapla.train.result import SUMMARY_FILE, TrainResult
 from hexapla.train.spec import TrainSpec
-from hexapla.train.task import Preparation, PreparedTask, TrainTask, context_window
+from hexapla.train.task import Preparation, TrainTask, context_window
 
 if TYPE_CHECKING:
     import torch
-
-    from hexapla.train.full.run import Outcome
 
 
 def train_model(
@@ -76,7 +74,7 @@ def train_model(
     )
     log.write("train-start", adapter=prepared.name, examples=len(encoded.examples), set_asides=encoded.set_asides)
     outcome = train_whole(course, Place(base, chosen, "train"), folder, log, num_processes=num_processes)
-    result = _result(prepared, outcome)
+    result = TrainResult.of(prepared, outcome.records, trainer="full", **outcome.facts)
     log.write("train-end", **asdict(result))
     write_json(folder / SUMMARY_FILE, asdict(result))
     depth = config.get_text_config().num_hidden_layers
@@ -89,20 +87,3 @@ def train_model(
     codes = sorted({code for direction in task.job.directions for code in (direction.source, direction.target)})
     write_card(folder, base_id=base.id, languages=codes, settings=settings, result=result)
     return result
-
-
-def _result(prepared: PreparedTask, outcome: Outcome) -> TrainResult:
-    return TrainResult.of(
-        prepared,
-        outcome.records,
-        status="finished" if outcome.story is None else "diverged",
-        num_steps=outcome.kept_steps,
-        seconds=outcome.seconds,
-        development=[],
-        development_chrf=[],
-        story=outcome.story,
-        device=outcome.device,
-        precision=outcome.precision,
-        trainer="full",
-        company=1,
-    )

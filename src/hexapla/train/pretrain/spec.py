@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from hexapla.common.spec import Spec
 from hexapla.data.mixing import MixSpec
-from hexapla.train.spec import LoraSpec, OptimizerSpec
+from hexapla.train.full.spec import WholeModelSpec
+from hexapla.train.spec import OptimizerSpec
 
 
 class PretrainOptimizerSpec(OptimizerSpec):
@@ -23,7 +23,7 @@ class PretrainOptimizerSpec(OptimizerSpec):
     )
 
 
-class PretrainSpec(Spec):
+class PretrainSpec(WholeModelSpec):
     """Continued pre-training of the base on `data.monolingual` and `data.bilingual`.
 
     Sources of the mix are `monolingual` and one for each hub, under its code: the pairs of that hub with every other
@@ -41,27 +41,6 @@ class PretrainSpec(Spec):
     )
     length: int = Field(default=2048, ge=8, description="Tokens of a packed sequence. Default: LMT.")
     batch: int = Field(default=1536, ge=1, description="Packed sequences whose gradient makes a step. Default: LMT.")
-    lora: LoraSpec | None = Field(
-        default=None, description="Train an adapter and fold it into the base; null: every parameter, as LMT."
-    )
     optimizer: PretrainOptimizerSpec = Field(
         default_factory=PretrainOptimizerSpec, description="Optimiser and learning rate."
     )
-    micro_batch_tokens: int | None = Field(
-        default=None,
-        ge=1,
-        description="Tokens that go through the model at once on a device, at least one sequence; null: as suits it.",
-    )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto",
-        description="Arithmetic; weights and moments are fp32. auto: bf16 on a GPU that has it, else fp32.",
-    )
-    gradient_checkpointing: bool = Field(default=False, description="Recompute layers in the backward pass.")
-    checkpoint_every_s: float = Field(default=900.0, ge=0, description="Seconds between checkpoints. Ours.")
-
-    def outcome(self) -> dict[str, Any]:
-        """What of the settings the trained model depends on, beyond the order of summation, as JSON data."""
-        settings = self.resolved()
-        for neutral in ("micro_batch_tokens", "gradient_checkpointing", "checkpoint_every_s"):
-            del settings[neutral]
-        return settings

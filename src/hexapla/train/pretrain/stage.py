@@ -139,10 +139,9 @@ def summary_of(source: str, records: Sequence[SourcedRecord]) -> dict[str, float
 def _result(spec: PretrainSpec, batches: PretrainBatches, outcome: Outcome) -> PretrainResult:
     records = outcome.records
     num_input_tokens = sum(record.num_input_tokens for record in records)
-    return PretrainResult(
+    return PretrainResult.after(
+        records,
         adapter=NAME,
-        status="finished" if outcome.story is None else "diverged",
-        num_steps=outcome.kept_steps,
         num_planned_steps=len(batches),
         num_examples=batches.report["sequences"],
         set_asides={
@@ -150,22 +149,11 @@ def _result(spec: PretrainSpec, batches: PretrainBatches, outcome: Outcome) -> P
             for source, reasons in batches.report["set_aside"].items()
             for reason, count in reasons.items()
         },
-        num_target_tokens=sum(record.num_target_tokens for record in records),
-        num_input_tokens=num_input_tokens,
-        seconds=outcome.seconds,
-        first_loss=records[0].loss if records else None,
-        final_loss=records[-1].loss if records else None,
-        development=[],
-        development_chrf=[],
-        story=outcome.story,
-        device=outcome.device,
-        precision=outcome.precision,
-        threads=_num_threads(),
         trainer="full" if spec.lora is None else "lora",
-        company=1,
         sources={name: summary for name in batches.sources if (summary := summary_of(name, records))},
         text=batches.report,
         tokens_per_s=round(num_input_tokens / outcome.seconds, 1) if outcome.seconds else None,
+        **outcome.facts,
     )
 
 
@@ -173,9 +161,3 @@ def _open_batches(folder: Path, base: Base, spec: PretrainSpec, text: PretrainTe
     from hexapla.train.pretrain.batches import prepare_batches
 
     return prepare_batches(folder, load_tokenizer(base), spec, text, seed=seed)
-
-
-def _num_threads() -> int:
-    import torch
-
-    return torch.get_num_threads()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hexapla.common.errors import UserError
-from hexapla.representations.layers import StateTap, decoder_blocks, resolve_layer
+from hexapla.representations.layers import StateTap, find_decoder, resolve_layer
 from hexapla.train.lora import checkpoint_layers
 from tests.tiny_models import random_adapter, tiny_base
 
@@ -127,7 +127,7 @@ def test_checkpointed_layers_give_the_same_gradients(model: Any, backward_inside
         num_runs += 1
 
     checkpoint_layers(model)
-    next(decoder_blocks(model)[0].children()).register_forward_pre_hook(count)
+    next(find_decoder(model)[1][0].children()).register_forward_pre_hook(count)
     checkpointed = _gradients(model, backward_inside=backward_inside)
     assert num_runs == 2  # computed again in the backward pass
     assert checkpointed.keys() == plain.keys()
@@ -154,7 +154,7 @@ def test_blocks_that_go_by_other_names() -> None:
 
     config = GPT2Config(vocab_size=32, n_embd=16, n_layer=3, n_head=2, n_positions=16, bos_token_id=1, eos_token_id=2)
     model = AutoModelForCausalLM.from_config(config).eval()
-    assert decoder_blocks(model) is model.transformer.h
+    assert find_decoder(model)[1] is model.transformer.h
     with StateTap(model, range(4)) as tap:
         expected = model(input_ids=_IDS[:1], output_hidden_states=True).hidden_states
     assert all(torch.equal(tap.states[layer], expected[layer]) for layer in range(4))

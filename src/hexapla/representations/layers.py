@@ -40,15 +40,6 @@ def resolve_layer(layer: int | float, depth: int, *, where: str) -> int:
     return max(1, math.floor(layer * depth + 0.5)) if share else int(layer)
 
 
-def decoder_blocks(model: Any) -> torch.nn.ModuleList:
-    """The blocks of a causal language model of transformers, bare or wrapped by peft, in order.
-
-    Raises:
-        UserError: it has no list of as many blocks as its configuration says.
-    """
-    return _decoder(model)[1]
-
-
 class StateTap:
     """Catches the hidden states of some layers in the passes made inside `with`; the latest pass counts.
 
@@ -68,7 +59,7 @@ class StateTap:
     """
 
     def __init__(self, model: Any, layers: Sequence[int]) -> None:
-        self._decoder, self._blocks = _decoder(model)
+        self._decoder, self._blocks = find_decoder(model)
         self._layers = sorted(set(layers))
         assert all(0 <= layer <= len(self._blocks) for layer in self._layers), "resolve_layer was not asked"
         self._hooks: list[Any] = []
@@ -99,8 +90,15 @@ class StateTap:
         self.states[len(self._blocks)] = output[0]  # transformers' outputs begin with the last hidden state
 
 
-def _decoder(model: Any) -> tuple[torch.nn.Module, torch.nn.ModuleList]:
-    """The module that runs the blocks, and the blocks."""
+def find_decoder(model: Any) -> tuple[torch.nn.Module, torch.nn.ModuleList]:
+    """The module that runs the blocks of a causal language model of transformers, and the blocks, in order.
+
+    Args:
+        model: bare, or wrapped by peft.
+
+    Raises:
+        UserError: it has no list of as many blocks as its configuration says.
+    """
     import torch
 
     depth = model.config.get_text_config().num_hidden_layers

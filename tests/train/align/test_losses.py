@@ -201,7 +201,8 @@ def test_parts_of_the_pairs_change_nothing(num: int, entries: int, seed: int) ->
     """Against all pairs at once in plain autograd, whatever the size of the parts."""
     states, flat = _random(num, 4, seed=seed).requires_grad_(), _head(4, 3, seed).requires_grad_()
     languages = torch.randint(0, 3, (num,), generator=torch.Generator().manual_seed(seed))
-    logits = MatchingHead.view(flat, 4, 3).logits(states).flatten(0, 1)
+    head = MatchingHead.view(flat, 4, 3)
+    logits = losses._pair_logits(*head.terms(states), head.down).flatten(0, 1)
     same = (languages[:, None] == languages).flatten()
     expected = torch.nn.functional.cross_entropy(logits, same.long())
     expected_gradients = torch.autograd.grad(expected, (states, flat))

@@ -102,10 +102,6 @@ class MatchingHead:
         gate_first, gate_second, up_first, up_second = (states @ half.t() for half in halves)
         return gate_first, gate_second, up_first, up_second
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Scores [m, m, 2] of every ordered pair of m states [m, D]; the second is for the same language."""
-        return _pair_logits(*self.terms(states), self.down)
-
 
 def language_matching(states: Tensor, languages: Tensor, head: MatchingHead) -> tuple[Tensor, float]:
     """L_match: mean cross-entropy over all m² ordered pairs of being of one language or of two.

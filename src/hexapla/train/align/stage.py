@@ -71,7 +71,7 @@ def align_model(
         UserError: the base cannot be loaded or trained on packed text or has no such layer, no example is left, a
             checkpoint in `work` is of another run, or memory does not suffice.
     """
-    from hexapla.train.full.card import told_objectives, told_optimizer, write_card
+    from hexapla.train.full.card import write_card
     from hexapla.train.full.examples import ExampleBatches
     from hexapla.train.full.run import Place, train_whole
     from hexapla.train.full.trainer import Course
@@ -106,17 +106,24 @@ def align_model(
     )
     log.write("train-end", **asdict(result))
     write_json(folder / SUMMARY_FILE, asdict(result))
-    settings = {
-        "Prompt template": template.name,
+    directions = [example.direction for example in encoded.examples if example.direction is not None]
+    codes = sorted({code for direction in directions for code in (direction.source, direction.target)})
+    settings = {"Prompt template": template.name, **_told(spec, depth, seed)}
+    write_card(folder, base_id=base.id, languages=codes, settings=settings, result=result)
+    return result
+
+
+def _told(spec: AlignSpec, depth: int, seed: int) -> dict[str, str]:
+    """The settings in words, for the card."""
+    from hexapla.train.full.card import told_objectives, told_optimizer
+
+    adapter = {} if spec.lora is None else {"Adapter, folded in": f"rank {spec.lora.rank}, alpha {spec.lora.alpha:g}"}
+    return {
         **told_objectives(spec.objectives, depth),
         "Optimiser": told_optimizer(spec.optimizer),
         "Batch": f"{spec.batch} sequences, {spec.epochs} epoch(s), seed {seed}",
-        **({} if spec.lora is None else {"Adapter, folded in": f"rank {spec.lora.rank}, alpha {spec.lora.alpha:g}"}),
+        **adapter,
     }
-    directions = [example.direction for example in encoded.examples if example.direction is not None]
-    codes = sorted({code for direction in directions for code in (direction.source, direction.target)})
-    write_card(folder, base_id=base.id, languages=codes, settings=settings, result=result)
-    return result
 
 
 def summary_of(records: Sequence[StepRecord]) -> dict[str, dict[str, float]]:

@@ -156,6 +156,24 @@ def test_instructions_without_a_place_are_refused(tmp_path: Path, qwen3_base: Pa
     assert "multilingual" in capsys.readouterr().err
 
 
+def test_instructions_that_are_not_there_are_missed_before_anything_runs(
+    tmp_path: Path, qwen3_base: Path, capsys: Capture
+) -> None:
+    def edit(document: dict[str, Any]) -> None:
+        document["align"] = {}
+        document["train"] = {"strategy": "multilingual"}
+        document["data"]["instructions"] = {
+            "sources": [{"path": "nowhere.json"}],
+            "mix": {"unit": "rows", "weights": {"translation": 1, "nowhere": 1}},
+        }
+        del document["merge"]
+
+    recipe = write_recipe(tmp_path, qwen3_base, edit)
+    assert main(["run", str(recipe), "--out", str(tmp_path / "out")]) == 2
+    assert "nowhere.json" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "artifacts").exists()
+
+
 def test_plan_and_check_speak_of_the_alignment(tmp_path: Path, qwen3_base: Path, capsys: Capture) -> None:
     recipe = write_recipe(tmp_path, qwen3_base, lambda document: document.update({"align": {}}))
     assert main(["plan", str(recipe), "--json"]) == 0

@@ -9,6 +9,7 @@ import yaml
 from hexapla.analyze.store import read_sections
 from hexapla.common.artifacts import write_text
 from hexapla.common.errors import UserError
+from hexapla.data.instructions import InstructionsSpec, load_instructions
 from hexapla.evaluate.metrics.comet import release_scorers
 from hexapla.evaluate.stage import require_metrics
 from hexapla.pipeline.analysis import analyze_once
@@ -55,7 +56,11 @@ def run_recipe(recipe: Recipe, out: Path) -> Outcome:
 
 def _require(recipe: Recipe) -> None:
     """Refuse what would fail after hours."""
+    read: list[InstructionsSpec] = []
     for part in recipe.parts.values():
+        if part.data.instructions is not None and part.data.instructions not in read:
+            read.append(part.data.instructions)
+            load_instructions(part.data.instructions)
         require_metrics(part.evaluate, part.layout)
         if not part.base_model.has_weights():
             raise UserError(

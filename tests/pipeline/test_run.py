@@ -450,3 +450,11 @@ def test_the_corpus_is_the_readers(finished: Finished) -> None:
     }
     digests = corpus.summary["files"]
     assert all(digest_file(Path(path)) == entry["sha256"] for path, entry in digests.items())
+
+
+def test_a_run_of_before_a_kind_of_artifact_existed_is_reported(copied: Finished) -> None:
+    record = read_json(copied.out / "run.json")
+    for folders in record["parts"].values():
+        del folders["representations"]
+    (copied.out / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    assert main(["report", str(copied.out)]) == 0

@@ -30,6 +30,7 @@ PRETRAINED_POOL = "pretrained"
 ALIGNED_POOL = "aligned"
 """Name of the base after alignment, and of the pool that is nothing else."""
 _FORMAT = 1
+_KINDS = ("corpus", "vocabulary", "models", "adapters", "pools", "scores", "representations")
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ class FinishedPart:
     """What one recipe left: the run's own, or one of its variants.
 
     Attributes:
-        folders: kind (`corpus`, `vocabulary`, `models`, `adapters`, `pools`, `scores`, `representations`) → name →
-            folder.
+        folders: kind (see `_KINDS`) → name → folder; a kind that the run was not asked for is empty.
     """
 
     recipe: Recipe
@@ -148,7 +148,7 @@ class FinishedRun:
             parts = {
                 label: FinishedPart(
                     recipe.parts[label],
-                    {kind: {name: out / path for name, path in named.items()} for kind, named in folders.items()},
+                    {kind: {name: out / path for name, path in folders.get(kind, {}).items()} for kind in _KINDS},
                 )
                 for label, folders in record["parts"].items()
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import signal
 import subprocess
@@ -42,7 +43,8 @@ def last_event(out: Path) -> tuple[str, str | None]:
 
 def training_begun(out: Path) -> bool:
     """The bank has a checkpoint, and no adapter is finished."""
-    return any(out.glob("work/adapter-all-*/**/generation-*/artifact.json"))
+    pattern = str(out / "work/adapter-all-*/**/generation-*/artifact.json")
+    return any(glob.iglob(pattern, recursive=True))  # pathlib's stops at a folder that is renamed while it looks
 
 
 def an_adapter_finished(out: Path) -> bool:

@@ -299,6 +299,7 @@ def inspect_sources(
 
 
 def is_recipe(name: str) -> bool:
+    """Whether a name is that of a recipe: a bundled one, or a YAML file."""
     return name in bundled_recipes() or Path(name).suffix in (".yaml", ".yml")
 
 
@@ -315,6 +316,11 @@ def _corpora(recipe: Recipe) -> Iterator[tuple[str, Reader]]:
 
 
 def file_reader(name: str) -> Reader:
+    """The reader of a file by its ending, or of plain-text files side by side by what stands before the languages.
+
+    Raises:
+        UserError: no such file is of a known format.
+    """
     plain = Path(name)
     if plain.suffix in COMPRESSIONS[1:]:
         plain = plain.with_suffix("")

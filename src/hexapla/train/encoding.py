@@ -8,8 +8,9 @@ example that is kept, and what does not fit is set aside with a reason.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -117,12 +118,13 @@ def encode_examples(
         needs_spans: set aside as well, as `no-span`, what cannot be aligned: a sentence without a token, or with none
             but the very first of all, which no earlier one predicts.
     """
-    questions = [(example.direction, example.source, example.auxiliary) for example in examples]
-    drafts = [
-        _Draft(example.id, example.direction, prompt, example.target)
-        for example, prompt in zip(examples, render_prompts(tokenizer, template, questions), strict=True)
-    ]
-    return _encode(tokenizer, template, drafts, limits, needs_spans=needs_spans)
+
+    def drafts() -> Iterator[_Draft]:
+        for example in examples:
+            [prompt] = render_prompts(tokenizer, template, [(example.direction, example.source, example.auxiliary)])
+            yield _Draft(example.id, example.direction, prompt, example.target)
+
+    return _encode(tokenizer, template, drafts(), limits, needs_spans=needs_spans)
 
 
 def encode_instructions(
@@ -134,10 +136,10 @@ def encode_instructions(
     `output-too-long` (longer than a target may be), and as for examples `instruction-prompt-boundary`,
     `instruction-special-token` and `instruction-context-too-long`.
     """
-    drafts = [
+    drafts = (
         _Draft(each.id, None, render_instruction(template, each.instruction, each.input, tokenizer), each.output)
         for each in instructions
-    ]
+    )
     encoded = _encode(tokenizer, template, drafts, limits)
     own = {"source-too-long": "instruction-too-long", "target-too-long": "output-too-long"}
     reasons = {own.get(reason, f"instruction-{reason}"): count for reason, count in encoded.set_asides.items()}
@@ -156,7 +158,7 @@ class _Draft(NamedTuple):
 def _encode(
     tokenizer: PreTrainedTokenizerBase,
     template: Template,
-    drafts: Sequence[_Draft],
+    drafts: Iterator[_Draft],
     limits: Limits,
     *,
     needs_spans: bool = False,
@@ -164,8 +166,7 @@ def _encode(
     kept: list[EncodedExample] = []
     reasons: Counter[str] = Counter()
     special = control_ids(tokenizer)
-    for start in range(0, len(drafts), _CHUNK):
-        chunk = drafts[start : start + _CHUNK]
+    while chunk := list(itertools.islice(drafts, _CHUNK)):  # no more prompts than a chunk's are ever held
         alone = encode_ids(tokenizer, template, [draft.prompt.text for draft in chunk])
         texts = [draft.prompt.text + template.separator + draft.target for draft in chunk]
         whole = encode_texts(tokenizer, template, texts)

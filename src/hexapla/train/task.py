@@ -93,7 +93,7 @@ class Preparation:
             encoded = self._with_instructions(task, encoded)
         development: list[EncodedExample] = []
         if spec.development is not None:
-            chosen = _sample(task.development, spec.development.examples, self.seed)
+            chosen = sample_examples(task.development, spec.development.examples, self.seed, "development")
             development = self._encode(task.job, chosen, "data.dev").examples
         kept = {example.id for example in development}
         measured = [example for example in task.development if example.id in kept]
@@ -139,11 +139,14 @@ class Preparation:
         return Limits(self.spec.max_source_tokens, self.spec.max_target_tokens, self.context)
 
 
-def _sample(examples: Sequence[Example], number: int, seed: int) -> list[Example]:
-    """At most so many of the examples, chosen by the hash of their ids, in their order."""
-    ranked = sorted(examples, key=lambda example: uniform(seed, "development", example.id))
-    chosen = {example.id for example in ranked[:number]}
-    return [example for example in examples if example.id in chosen]
+def sample_examples(examples: Sequence[Example], number: int, seed: int, purpose: str) -> list[Example]:
+    """At most so many of the examples, chosen by the hash of their ids, in their order.
+
+    Args:
+        purpose: names the choice: another one takes other examples.
+    """
+    ranked = sorted(range(len(examples)), key=lambda place: uniform(seed, purpose, examples[place].id))
+    return [examples[place] for place in sorted(ranked[:number])]
 
 
 def context_window(config: PretrainedConfig) -> int | None:

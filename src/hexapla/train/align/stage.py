@@ -12,14 +12,13 @@ from hexapla.base import Base, choose_device, fingerprint, load_config, load_tok
 from hexapla.common.artifacts import digest_of, write_json
 from hexapla.common.errors import UserError
 from hexapla.common.progress import EventLog
-from hexapla.common.seeds import uniform
 from hexapla.data.examples import Example
 from hexapla.prompts import Template, template_hash
 from hexapla.representations.layers import resolve_layer
 from hexapla.train.align.spec import AlignSpec
 from hexapla.train.encoding import EncodedSet, Limits, encode_examples
 from hexapla.train.result import SUMMARY_FILE, StepRecord, TrainResult
-from hexapla.train.task import context_window
+from hexapla.train.task import context_window, sample_examples
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +79,8 @@ def align_model(
     chosen = choose_device(device)
     depth: int = load_config(base).get_text_config().num_hidden_layers
     resolve_layer(spec.objectives.layer, depth, where="align.objectives.layer")
-    encoded = _encode(base, template, spec, _sample(examples, spec.examples, seed))
+    chosen_examples = examples if spec.examples is None else sample_examples(examples, spec.examples, seed, NAME)
+    encoded = _encode(base, template, spec, chosen_examples)
     lesson = _lesson(base, template, spec, seed, encoded)
     course = Course(
         name=NAME,
@@ -138,14 +138,6 @@ def summary_of(records: Sequence[StepRecord]) -> dict[str, dict[str, float]]:
         return {"first": sum(each[:tenth]) / tenth, "final": sum(each[-tenth:]) / tenth}
 
     return {name: means(each) for name, each in values.items()}
-
-
-def _sample(examples: Sequence[Example], number: int | None, seed: int) -> Sequence[Example]:
-    """At most so many of the examples, chosen by the hash of their ids, in their order."""
-    if number is None or number >= len(examples):
-        return examples
-    ranked = sorted(range(len(examples)), key=lambda place: uniform(seed, NAME, examples[place].id))
-    return [examples[place] for place in sorted(ranked[:number])]
 
 
 def _encode(base: Base, template: Template, spec: AlignSpec, examples: Sequence[Example]) -> EncodedSet:

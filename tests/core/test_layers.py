@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("neural", "representations"),
     ("prompts", "base", "phrasebook"),
     ("identification", "text"),
-    ("languages", "quantization"),
+    ("languages", "quantization", "packed"),
     ("common",),
 )
 HEAVY = {"torch", "transformers", "peft", "sacrebleu", "lxml", "numpy", "pydantic", "yaml", "tabulate", "jinja2"}

@@ -16,6 +16,7 @@ from hexapla.neural.head import sparsemax
 from tests.neural.conftest import ENCODER, FIXTURES, Samples
 
 SCORES: dict[str, list[float]] = json.loads((FIXTURES / "scores.json").read_text())
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))]
 
 
 @pytest.mark.parametrize("case", SCORES)
@@ -35,11 +36,12 @@ def test_the_recorded_scores_tell_segments_and_models_apart() -> None:
     )
 
 
-def test_bf16_is_close(samples: Samples) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_bf16_is_close(samples: Samples, device: str) -> None:
     texts = (samples.sources, samples.hypotheses, samples.references)
     exact, rounded = (
-        load_scorer(str(FIXTURES / "regression-softmax"), tokenizer=ENCODER, precision=precision, device="cpu")
-        for precision in ("fp32", "bf16")
+        load_scorer(str(FIXTURES / "regression-softmax"), tokenizer=ENCODER, precision=precision, device=where)
+        for precision, where in (("fp32", "cpu"), ("bf16", device))
     )
     assert rounded.score(*texts) == pytest.approx(exact.score(*texts), abs=0.03)
     assert rounded.score(*texts) != exact.score(*texts)
@@ -61,11 +63,11 @@ def test_an_encoder_made_of_tensors_alone_is_the_configured_one(name: str, norma
     mask = ids != 1
     with torch.inference_mode():
         expected = theirs(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
-        states = list(ours.states(ids, mask))
+        states = ours.states([row[kept].tolist() for row, kept in zip(ids, mask, strict=True)]).states
     assert len(states) == config.num_hidden_layers + 1
-    for state_BTD, hidden_BTD in zip(states[:-1], expected.hidden_states[:-1], strict=True):
-        torch.testing.assert_close(state_BTD[mask], hidden_BTD[mask], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(states[-1][mask], expected.last_hidden_state[mask], atol=1e-5, rtol=1e-5)
+    for state_ND, hidden_BTD in zip(states[:-1], expected.hidden_states[:-1], strict=True):
+        torch.testing.assert_close(state_ND, hidden_BTD[mask], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(states[-1], expected.last_hidden_state[mask], atol=1e-5, rtol=1e-5)
 
 
 def test_layers_without_weight_are_not_loaded(samples: Samples) -> None:

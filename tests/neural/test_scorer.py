@@ -92,7 +92,7 @@ def test_batches_hold_every_sequence_within_the_budget(lengths: list[int], budge
     found = list(batches(lengths, budget))
     assert sorted(number for batch in found for number in batch) == list(range(len(lengths)))
     for batch in found:
-        assert len(batch) == 1 or len(batch) * max(lengths[number] for number in batch) <= budget
+        assert len(batch) == 1 or sum(lengths[number] for number in batch) <= budget
     longest = [max(lengths[number] for number in batch) for batch in found]
     assert longest == sorted(longest, reverse=True)
 

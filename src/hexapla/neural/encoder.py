@@ -3,24 +3,42 @@
 Its configuration is read off the checkpoint's own tensors, so that neither the weights nor the configuration of the
 encoder are looked for elsewhere. Layers above the last that counts are not even made.
 
-Shapes: B sequences, T tokens, D width.
+Shapes: B sequences, N tokens of all of them, D width.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hexapla.common.errors import UserError
 from hexapla.neural.checkpoint import Tensors
 from hexapla.neural.tokenizer import PADDING
+from hexapla.packed import attention
+from hexapla.packed.layout import sequence_layout
 
 _PREFIX = "encoder.model."
 # Width → attention heads of xlm-roberta-base and -large, and of xlm-roberta-xl and -xxl.
 _HEADS = {768: 12, 1024: 16, 2560: 32, 4096: 32}
 _EPSILON = 1e-5  # of all four; transformers' default configuration has another
+
+
+class EncodedBatch(NamedTuple):
+    """Sequences after the encoder, one behind another.
+
+    Attributes:
+        states: of the embeddings, then of each layer that was loaded, [N, D].
+        lengths: [B], tokens of each sequence.
+        counted: [N], False at padding tokens; those that are there were written in a text.
+    """
+
+    states: tuple[Tensor, ...]
+    lengths: Tensor
+    counted: Tensor
 
 
 class Encoder:
@@ -87,6 +105,8 @@ class Encoder:
             for name, shaped in model.state_dict().items()
         }
         model.load_state_dict(weights, assign=True)
+        attention.register()
+        model.set_attn_implementation(attention.PACKED)
         self._model = model.eval()
         del self._tensors  # where they were copied to a GPU, memory is free again
 
@@ -94,21 +114,25 @@ class Encoder:
         """Beginnings of the names of tensors that are there and not needed."""
         return tuple(f"{_PREFIX}encoder.layer.{number}." for number in range(self._num_layers, self.depth))
 
-    def states(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, ...]:
-        """[B, T, D]: of the embeddings, then of each layer that was loaded.
+    def states(self, rows: Sequence[list[int]]) -> EncodedBatch:
+        """Sequences through the layers that were loaded, one behind another: padding costs nothing.
 
         Args:
-            ids_BT: token ids, padded at the end.
-            mask_BT: True at tokens, False at padding.
+            rows: token ids of each sequence.
         """
-        counted_BT = ids_BT != PADDING  # a padding token within a text has a padding token's position
+        device = self._model.device
+        lengths = np.array([len(row) for row in rows])
+        ids_N = torch.tensor([token for row in rows for token in row])
+        counted_N = ids_N != PADDING  # a padding token within a text has a padding token's position
+        places_N = torch.cat([row.cumsum(0) for row in counted_N.split(lengths.tolist())])
         found = self._model(
-            input_ids=ids_BT,
-            attention_mask=None if bool(mask_BT.all()) else mask_BT.long(),
+            input_ids=ids_N[None].to(device),
             # given, as the model's own buffers of them were never made
-            position_ids=counted_BT.cumsum(1) * counted_BT + PADDING,
-            token_type_ids=torch.zeros_like(ids_BT),
+            position_ids=(places_N * counted_N + PADDING)[None].to(device),
+            token_type_ids=torch.zeros_like(ids_N, device=device)[None],
             output_hidden_states=True,
+            packed=sequence_layout(lengths, device, causal=False),
         )
         # XLM-R-XL's last state is normalised once more
-        return (*found.hidden_states[:-1], found.last_hidden_state)
+        states = tuple(state[0] for state in (*found.hidden_states[:-1], found.last_hidden_state))
+        return EncodedBatch(states, torch.from_numpy(lengths).to(device), counted_N.to(device))

@@ -1,11 +1,11 @@
 """From the states of an encoder's layers to a score: layer mix, pooling, regression.
 
-Shapes: B sequences, T tokens, D width.
+Shapes: B sequences, N tokens of all of them, D width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hexapla.common.errors import UserError, nearest
 from hexapla.neural.checkpoint import Hyperparameters, Tensors
-from hexapla.neural.tokenizer import PADDING
+from hexapla.neural.encoder import EncodedBatch
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "Tanh": torch.tanh,
@@ -66,36 +66,30 @@ class LayerPooling:
             self._weights = [0.0] * (num_states - 1) + [1.0]
         self.depth = max((number for number, weight in enumerate(self._weights) if weight), default=0)
 
-    def __call__(self, states: Sequence[Tensor], ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """[B, D] in fp32.
-
-        Args:
-            states: of layer 0 (the embeddings) to `depth`.
-            ids_BT: token ids.
-            mask_BT: True at tokens, False at padding.
-        """
+    def __call__(self, encoded: EncodedBatch) -> Tensor:
+        """[B, D] in fp32; of `encoded`, the states of layer 0 (the embeddings) to `depth` are read."""
         total: Tensor | None = None
-        for number, (weight, state) in enumerate(zip(self._weights, states, strict=False)):
+        for number, (weight, state) in enumerate(zip(self._weights, encoded.states, strict=False)):
             if weight == 0.0 and number != self.depth:
                 continue
-            state_BTD = state.float()
+            state_ND = state.float()
             if self._layer_norm:
-                state_BTD = _standardised(state_BTD, mask_BT)
-            part = weight * self._reduced(state_BTD, ids_BT, mask_BT)
+                state_ND = _standardised(state_ND, encoded.lengths)
+            part = weight * self._reduced(state_ND, encoded)
             total = part if total is None else total + part
         assert total is not None, "the encoder has at least the states of its embeddings"
         if self._pooling == "max":
-            return total.masked_fill((ids_BT == PADDING)[..., None], -torch.inf).amax(1)
+            total = total.masked_fill(~encoded.counted[:, None], -torch.inf)
+            return torch.segment_reduce(total, "max", lengths=encoded.lengths, unsafe=True)
         return total
 
-    def _reduced(self, state_BTD: Tensor, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    def _reduced(self, state_ND: Tensor, encoded: EncodedBatch) -> Tensor:
         if self._pooling == "cls":
-            return state_BTD[:, 0]
+            return state_ND[encoded.lengths.cumsum(0) - encoded.lengths]
         if self._pooling == "max":
-            return state_BTD
+            return state_ND
         # A padding token within a text counts in the length, its states do not: so does unbabel-comet.
-        share_BT = (mask_BT & (ids_BT != PADDING)) / mask_BT.sum(1, keepdim=True)
-        return torch.bmm(share_BT[:, None], state_BTD).squeeze(1)
+        return _sums(state_ND * encoded.counted[:, None], encoded.lengths) / encoded.lengths[:, None]
 
 
 class Regression:
@@ -135,14 +129,20 @@ def _mix_weights(tensors: Tensors, transformation: Literal["softmax", "sparsemax
     return scaled
 
 
-def _standardised(state_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+def _standardised(state_ND: Tensor, lengths: Tensor) -> Tensor:
     """Mean 0 and variance 1 over all numbers of a sequence's tokens."""
-    mask_BT1 = mask_BT[..., None].float()
-    number_B11 = mask_BT1.sum(1, keepdim=True) * state_BTD.shape[-1]
-    mean_B11 = (state_BTD * mask_BT1).sum((1, 2), keepdim=True) / number_B11
-    centred = state_BTD - mean_B11
-    variance_B11 = (centred * mask_BT1).square().sum((1, 2), keepdim=True) / number_B11
-    return centred / torch.sqrt(variance_B11 + 1e-12)
+    number_B = lengths * state_ND.shape[1]
+
+    def means(values_N: Tensor) -> Tensor:
+        return (_sums(values_N, lengths) / number_B).repeat_interleave(lengths, output_size=len(values_N))[:, None]
+
+    centred = state_ND - means(state_ND.sum(1))
+    return centred / torch.sqrt(means(centred.square().sum(1)) + 1e-12)
+
+
+def _sums(values: Tensor, lengths: Tensor) -> Tensor:
+    """Over the tokens of every sequence: [N, …] → [B, …]."""
+    return torch.segment_reduce(values, "sum", lengths=lengths, unsafe=True)
 
 
 def _activation(name: str) -> Callable[[Tensor], Tensor]:

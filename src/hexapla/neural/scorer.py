@@ -4,7 +4,7 @@ The same scores as unbabel-comet's `predict` in fp32 (the tests hold them to 1e-
 sentence (regression metrics) or pair (unified metrics) is encoded once, in batches of similar length, and remembered
 across calls, for a multi-way test set repeats its sentences in every direction and for every system.
 
-Shapes: N sequences, B sequences of a batch, T tokens, D width.
+Shapes: N sequences, D width.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from hexapla.base import choose_device, choose_dtype
 from hexapla.common.errors import UserError
 from hexapla.neural.checkpoint import Checkpoint, Hyperparameters, Tensors, find_checkpoint, read_tensors
-from hexapla.neural.tokenizer import PADDING, EncoderFiles, Tokenizer, find_encoder_files
+from hexapla.neural.tokenizer import EncoderFiles, Tokenizer, find_encoder_files
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from hexapla.neural.encoder import EncodedBatch
 
 # Segments taken at a time: what a call holds at once stays bounded however many there are.
 _BLOCK = 16_384
@@ -119,22 +121,15 @@ class Scorer(ABC):
         import torch
 
         vectors_ND = torch.empty(len(rows), self._encoder.width, device=self._device)
-        for batch, states, ids_BT, mask_BT in self._encode_rows(rows):
-            vectors_ND[torch.tensor(batch, device=self._device)] = self._pool(states, ids_BT, mask_BT)
+        for batch, encoded in self._encode_rows(rows):
+            vectors_ND[torch.tensor(batch, device=self._device)] = self._pool(encoded)
         return vectors_ND
 
-    def _encode_rows(self, rows: Sequence[list[int]]) -> Iterator[tuple[list[int], tuple[Tensor, ...], Tensor, Tensor]]:
-        """Per batch: the numbers of its sequences, states of one layer after another, token ids, and what is token."""
-        import torch
-
+    def _encode_rows(self, rows: Sequence[list[int]]) -> Iterator[tuple[list[int], EncodedBatch]]:
+        """Per batch: the numbers of its sequences, and these after the encoder."""
         self.num_encoded += len(rows)
         for batch in batches([len(row) for row in rows], self._batch_tokens):
-            longest = max(len(rows[number]) for number in batch)
-            padded = [rows[number] + [PADDING] * (longest - len(rows[number])) for number in batch]
-            ids_BT = torch.tensor(padded, device=self._device)
-            lengths_B1 = torch.tensor([[len(rows[number])] for number in batch], device=self._device)
-            mask_BT = torch.arange(longest, device=self._device) < lengths_B1
-            yield batch, self._encoder.states(ids_BT, mask_BT), ids_BT, mask_BT
+            yield batch, self._encoder.states([rows[number] for number in batch])
 
 
 class RegressionScorer(Scorer):
@@ -245,14 +240,16 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
     Args:
         lengths: tokens of each sequence.
-        budget: tokens a batch at most, padding included; a longer sequence is a batch by itself.
+        budget: tokens a batch at most; a longer sequence is a batch by itself.
     """
     batch: list[int] = []
+    room = budget
     for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
+        if batch and lengths[number] > room:
             yield batch
-            batch = []
+            batch, room = [], budget
         batch.append(number)
+        room -= lengths[number]
     if batch:
         yield batch
 
@@ -278,7 +275,7 @@ def load_scorer(
         tokenizer: folder or hub id of the encoder's tokenizer; None: beside the checkpoint, or what it names.
         precision: of the encoder; auto: bf16 on a GPU that has it. What comes after the encoder is always fp32.
         device: None: the first GPU, or else the CPU.
-        batch_tokens: tokens a batch, padding included; None: as suits the device.
+        batch_tokens: tokens a batch; None: as suits the device.
 
     Raises:
         UserError: files are missing, damaged, of another kind, or would run code; the message says which and what to

@@ -3,7 +3,7 @@
 Its score joins the regression's (weights 0.12, 0.33, 0.33 of the passes with source, reference, and both) with that of
 the errors found (0.22): 1 - Σ severity / 25, where minor, major and critical ones count 1, 5 and 10, 25 at most.
 
-Shapes: B sequences, T tokens, D width, L labels.
+Shapes: N tokens of a batch, T of a sequence, L labels.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class XcometScorer(UnifiedScorer):
         num_passes = len(rows) // len(segments)
         scores = torch.empty(len(rows), device=self._device)
         tags: list[Tensor] = [torch.empty(0)] * len(rows)
-        for batch, states, ids_BT, mask_BT in self._encode_rows(rows):
-            scores[torch.tensor(batch, device=self._device)] = self._regression(self._pool(states, ids_BT, mask_BT))
-            tags_BTL = torch.nn.functional.linear(states[self._word_layer].float(), *self._tags).softmax(2).cpu()
-            for number, row in enumerate(batch):
-                tags[row] = tags_BTL[number, : len(hypotheses[row // num_passes])]
+        for batch, encoded in self._encode_rows(rows):
+            scores[torch.tensor(batch, device=self._device)] = self._regression(self._pool(encoded))
+            tags_NL = torch.nn.functional.linear(encoded.states[self._word_layer].float(), *self._tags).softmax(1)
+            for row, tags_TL in zip(batch, tags_NL.cpu().split([len(rows[row]) for row in batch]), strict=True):
+                tags[row] = tags_TL[: len(hypotheses[row // num_passes])]
         clipped = scores.clamp(max=1.0).view(len(segments), num_passes).tolist()
         found = []
         for number, passes in enumerate(clipped):

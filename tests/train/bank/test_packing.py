@@ -28,16 +28,9 @@ def test_a_micro_batch_by_hand() -> None:
     assert batch.targets.tolist() == [12, 13, 14, 21, 22, 31]
     torch.testing.assert_close(batch.weights, torch.tensor([0.2] * 5 + [0.25]))
     assert batch.piece_targets == (5, 1)
-    assert batch.cumulative.tolist() == [0, 4, 6, 7]
-    assert batch.longest == 4
+    assert batch.layout.cumulative.tolist() == [0, 4, 6, 7]
+    assert batch.layout.longest == 4
     assert batch.token_seeds is None
-
-
-def test_padding_repeats_a_token_of_its_own_sequence() -> None:
-    batch = packed(piece(0, 2, 8, 7))
-    assert [tuple(bucket) for bucket in batch.buckets] == [(2, 8), (1, 2)]
-    assert batch.gather.tolist() == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 16, 0, 1]
-    assert batch.scatter.tolist() == [16, 17, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
 
 
 def test_weights_of_a_batch_in_several_micro_batches_add_up_to_one() -> None:
@@ -70,24 +63,10 @@ def test_invariants(lengths: list[list[int]]) -> None:
     num_tokens = sum(map(sum, lengths))
     assert batch.num_tokens == num_tokens == batch.segments[-1].end
     examples = [each for part in pieces for each in part.examples]
-    for each, start, end in zip(examples, batch.cumulative, batch.cumulative[1:], strict=False):
+    for each, start, end in zip(examples, batch.layout.cumulative, batch.layout.cumulative[1:], strict=False):
         assert batch.input_ids[start:end].tolist() == each.ids[:-1].tolist()
         assert batch.position_ids[start:end].tolist() == list(range(each.num_input_tokens))
-
-    sizes = [bucket.num_sequences * bucket.length for bucket in batch.buckets]
-    assert len(batch.gather) == sum(sizes)
-    assert sum(bucket.num_sequences for bucket in batch.buckets) == len(examples)
-    assert batch.scatter.unique().numel() == num_tokens  # every token has one place of its own
-    assert batch.gather[batch.scatter].tolist() == list(range(num_tokens))
-    assert sum(sizes) <= 1.15 * num_tokens
-
-    sequences = torch.repeat_interleave(torch.diff(batch.cumulative))
-    for bucket, places in zip(batch.buckets, batch.gather.split(sizes), strict=True):
-        rows = places.view(*bucket)
-        assert (sequences[rows] == sequences[rows[:, :1]]).all()  # padding is of the row's own sequence
-        assert (batch.position_ids[rows[:, 0]] == 0).all()  # and stands behind it
-        assert (torch.diff(rows) <= 1).all()
-        assert (torch.diff(rows) >= 0).all()
+    assert batch.layout.cumulative[-1] == num_tokens
 
 
 def test_the_last_token_of_the_prompt_predicts_the_first_target() -> None:

@@ -171,7 +171,7 @@ def test_memory_that_does_not_suffice_names_what_to_lower(
     def refuse(*_arguments: object, **_keywords: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("hexapla.train.full.model.packed_attention", refuse)
+    monkeypatch.setattr("hexapla.packed.attention._bucket_attention", refuse)
     monkeypatch.setattr("hexapla.train.full.model.PackedModel._check", lambda *_: None)
     with pytest.raises(UserError, match="100 tokens at once") as caught:
         train(qwen3_base, full_spec(), tmp_path / "model")

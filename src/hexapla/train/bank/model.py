@@ -17,8 +17,8 @@ from torch import Tensor
 
 from hexapla.base import LinearShape, linear_shapes
 from hexapla.common.errors import UserError
+from hexapla.packed import attention
 from hexapla.representations.layers import StateTap
-from hexapla.train.bank import attention
 from hexapla.train.bank.factors import FactorBank, LayerGroup
 from hexapla.train.bank.head import weighted_nll
 from hexapla.train.bank.kernels import choose_kernel
@@ -134,7 +134,10 @@ class BankedModel:
         self._context.batch = batch
         with contextlib.nullcontext() if self._tap is None else self._tap:
             last = self._base.base_model(
-                input_ids=batch.input_ids[None], position_ids=batch.position_ids[None], use_cache=False, packed=batch
+                input_ids=batch.input_ids[None],
+                position_ids=batch.position_ids[None],
+                use_cache=False,
+                packed=batch.layout,
             ).last_hidden_state[0]
         if self._tap is None:
             return last, last

@@ -1,7 +1,6 @@
 """Micro-batches of the bank: sequences of several adapters end to end, without padding and without cross-talk.
 
-Shapes: N tokens of all sequences, M target tokens, S adapters that take part, B sequences of an attention bucket, T its
-longest.
+Shapes: N tokens of all sequences, M target tokens, S adapters that take part.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hexapla.packed.layout import SequenceLayout, sequence_layout
+
 if TYPE_CHECKING:
     from hexapla.train.encoding import EncodedExample
-
-_BUCKET_GROWTH = 1.15  # a bucket's longest sequence over its shortest: at most 13 % of the places is padding
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,6 @@ class Segment(NamedTuple):
     end: int
 
 
-class AttentionBucket(NamedTuple):
-    """Sequences of similar length, laid out as [B, T] for attention only; padding stands at the right."""
-
-    num_sequences: int
-    length: int
-
-
 @dataclass(frozen=True)
 class PackedBatch:
     """Tensors of one pass through the base.
@@ -77,11 +69,7 @@ class PackedBatch:
         targets: [M], what they predict.
         weights: [M], 1 / target tokens of the whole global batch that a token belongs to.
         piece_targets: target tokens of every piece, in order; they add up to M.
-        cumulative: [sequences + 1] int32, where sequences start; `longest` of them in tokens.
-        buckets: how attention sees the sequences where it needs them padded.
-        gather: [Σ B·T], the token at every place of the buckets, laid end to end; at padding one of the same sequence:
-            another's, were it not finite, would spoil the gradients here.
-        scatter: [N], every token's place there.
+        layout: where the sequences lie.
         token_seeds: [N] int64, from which dropout is drawn; None without dropout.
     """
 
@@ -94,11 +82,7 @@ class PackedBatch:
     targets: Tensor
     weights: Tensor
     piece_targets: tuple[int, ...]
-    cumulative: Tensor
-    longest: int
-    buckets: tuple[AttentionBucket, ...]
-    gather: Tensor
-    scatter: Tensor
+    layout: SequenceLayout
     token_seeds: Tensor | None
 
     @property
@@ -132,7 +116,6 @@ def pack(pieces: Sequence[Piece], device: torch.device, sequence_seeds: Sequence
     piece_targets = [sum(example.num_target_tokens for example in piece.examples) for piece in pieces]
     weights = np.repeat([1.0 / piece.num_batch_targets for piece in pieces], piece_targets)
     segments = _segments(pieces)
-    buckets, gather, scatter = attention_buckets(lengths, starts)
 
     def on_device(array: np.ndarray, dtype: torch.dtype) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device=device, dtype=dtype)
@@ -150,11 +133,7 @@ def pack(pieces: Sequence[Piece], device: torch.device, sequence_seeds: Sequence
         targets=on_device(targets, torch.int64),
         weights=on_device(weights, torch.float32),
         piece_targets=tuple(piece_targets),
-        cumulative=on_device(starts, torch.int32),
-        longest=int(lengths.max()),
-        buckets=buckets,
-        gather=on_device(gather, torch.int64),
-        scatter=on_device(scatter, torch.int64),
+        layout=sequence_layout(lengths, device),
         token_seeds=seeds,
     )
 
@@ -166,25 +145,3 @@ def _segments(pieces: Sequence[Piece]) -> tuple[Segment, ...]:
         segments.append(Segment(piece.slot, start, end))
         start = end
     return tuple(segments)
-
-
-def attention_buckets(
-    lengths: np.ndarray, starts: np.ndarray
-) -> tuple[tuple[AttentionBucket, ...], np.ndarray, np.ndarray]:
-    """Sequences by length, longest first, a bucket ending where its padding would exceed the bound; gather, scatter."""
-    order = np.argsort(-lengths, kind="stable")
-    scatter = np.empty(starts[-1], dtype=np.int64)
-    buckets: list[AttentionBucket] = []
-    gathers: list[np.ndarray] = []
-    first = offset = 0
-    while first < len(order):
-        longest = int(lengths[order[first]])
-        last = first + int(np.searchsorted(-lengths[order[first:]], -longest / _BUCKET_GROWTH, side="right"))
-        members, places = order[first:last, None], np.arange(longest)
-        gather = starts[members] + np.minimum(places, lengths[members] - 1)
-        real = places < lengths[members]
-        scatter[gather[real]] = offset + np.flatnonzero(real)
-        buckets.append(AttentionBucket(last - first, longest))
-        gathers.append(gather.reshape(-1))
-        first, offset = last, offset + gather.size
-    return tuple(buckets), np.concatenate(gathers), scatter

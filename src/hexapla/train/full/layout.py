@@ -1,7 +1,6 @@
 """How the sequences of a step are laid out for the model: micro-batches without padding, documents end to end.
 
-Shapes: N tokens of a micro-batch, M learned tokens, n pairs of sentences to align, S sources, B documents of an
-attention bucket, T its longest.
+Shapes: N tokens of a micro-batch, M learned tokens, n pairs of sentences to align, S sources.
 """
 
 from __future__ import annotations
@@ -14,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hexapla.packed.layout import SequenceLayout, sequence_layout
 from hexapla.train.align.objective import PairLabels
 from hexapla.train.align.pairs import PairIndex, labels_of
 from hexapla.train.full.batches import UNLEARNED, Batches, PackedSequence
-from hexapla.train.full.packing import DocumentLayout, document_layout, document_lengths
+from hexapla.train.full.packing import document_lengths
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class MicroBatch:
     predictors: Tensor
     targets: Tensor
     sources: Tensor
-    layout: DocumentLayout
+    layout: SequenceLayout
     pairs: PairIndex | None = None
     places: Tensor | None = None
 
@@ -141,7 +141,7 @@ def lay_out(sequences: Sequence[PackedSequence], places: Mapping[int, int] | Non
         predictors=_tensor((np.cumsum(kept) - 1)[learned - 1]),
         targets=_tensor(labels[learned]),
         sources=_tensor(sources[learned]),
-        layout=document_layout(lengths[lengths > 1] - 1, "cpu"),
+        layout=sequence_layout(lengths[lengths > 1] - 1, "cpu"),
         pairs=pairs,
         places=None if pairs is None else _tensor(np.array(own_places)),
     )

@@ -13,16 +13,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AttentionInterface, PreTrainedModel
-from transformers.masking_utils import AttentionMaskInterface
+from transformers import PreTrainedModel
 
 from hexapla.common.errors import UserError
+from hexapla.packed import attention
 from hexapla.representations.layers import StateTap
-from hexapla.train.bank.attention import packed_attention
 from hexapla.train.full.layout import MicroBatch, lay_out
 from hexapla.train.full.packing import join_documents
 
-_ATTENTION = "hexapla_documents"
 _PROBE_LENGTHS = (9, 4, 6)
 _TOLERANCE = 1e-3  # of the probe's losses, in fp32
 _CHUNK_BYTES = {"cpu": 32 * 2**20}  # of fp32 logits: about what its last cache holds
@@ -49,9 +47,8 @@ class PackedModel(torch.nn.Module):
         base: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._no_split_modules = base._no_split_modules  # what FSDP shares out one by one
         expected = _losses_alone(base)
-        AttentionInterface.register(_ATTENTION, _document_attention)
-        AttentionMaskInterface.register(_ATTENTION, _no_mask)
-        base.set_attn_implementation(_ATTENTION)
+        attention.register()
+        base.set_attn_implementation(attention.PACKED)
         self._check(base, expected)
 
     def train(self, mode: bool = True) -> Self:
@@ -136,20 +133,6 @@ def _chunks(logits: Tensor) -> list[slice]:
     num_bytes = _CHUNK_BYTES.get(logits.device.type, _CHUNK_BYTES_GPU)
     num_rows = max(1, num_bytes // (4 * logits.shape[1]))
     return [slice(start, start + num_rows) for start in range(0, len(logits), num_rows)]
-
-
-def _document_attention(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **others: Any
-) -> tuple[Tensor, None]:
-    """`packed_attention` in the precision of autocast, which does not reach it: norms hand on fp32."""
-    if torch.is_autocast_enabled(query.device.type):
-        dtype = torch.get_autocast_dtype(query.device.type)
-        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-    return packed_attention(module, query, key, value, attention_mask, **others)
-
-
-def _no_mask(*_arguments: Any, **_keywords: Any) -> None:
-    return None
 
 
 def _probe(base: PreTrainedModel) -> list[np.ndarray]:

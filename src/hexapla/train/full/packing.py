@@ -1,8 +1,8 @@
-"""Documents packed one behind another, and where they lie in a forward pass; none sees another.
+"""Documents packed one behind another; none sees another.
 
-That is kept by `hexapla.train.bank.attention`, which the bank trains with: it is told where documents begin and
-computes inside them only, with a variable-length kernel on a GPU and in buckets of similar lengths elsewhere. Nothing
-of the size tokens × tokens is made.
+That is kept by `hexapla.packed`: attention is told where documents begin and computes inside them only, with a
+variable-length kernel on a GPU and in buckets of similar lengths elsewhere. Nothing of the size tokens × tokens is
+made.
 
 Transformers would find documents by itself, by `position_ids` that begin again (5.23,
 `masking_utils.find_packed_sequence_indices`), but only without an attention mask and with `use_cache` off: else every
@@ -12,33 +12,10 @@ token sees all documents before it, without a word. Its `sdpa` and `eager` then 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hexapla.train.full.batches import UNLEARNED, PackedSequence
-
-if TYPE_CHECKING:
-    import torch
-
-    from hexapla.train.bank.packing import AttentionBucket
-
-
-@dataclass(frozen=True)
-class DocumentLayout:
-    """Where documents lie in the tokens of one forward pass: what `packed_attention` reads of a `PackedBatch`.
-
-    Attributes:
-        cumulative: [documents + 1] int32, where documents start; `longest` of them in tokens.
-        buckets, gather, scatter: documents of similar length, padded inside attention only; see `PackedBatch`.
-    """
-
-    cumulative: torch.Tensor
-    longest: int
-    buckets: tuple[AttentionBucket, ...]
-    gather: torch.Tensor
-    scatter: torch.Tensor
 
 
 def join_documents(
@@ -63,27 +40,6 @@ def document_lengths(positions: np.ndarray) -> np.ndarray:
     """Tokens of every document, in order, from the positions that begin again with each."""
     starts = np.flatnonzero(positions == 0)
     return np.diff(np.append(starts, len(positions)))
-
-
-def document_layout(lengths: np.ndarray, device: torch.device | str) -> DocumentLayout:
-    """Where documents of these lengths lie one behind another."""
-    import torch
-
-    from hexapla.train.bank.packing import attention_buckets
-
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    buckets, gather, scatter = attention_buckets(lengths, starts)
-
-    def on_device(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device=device, dtype=dtype)
-
-    return DocumentLayout(
-        cumulative=on_device(starts, torch.int32),
-        longest=int(lengths.max()),
-        buckets=buckets,
-        gather=on_device(gather, torch.int64),
-        scatter=on_device(scatter, torch.int64),
-    )
 
 
 def _positions(lengths: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Packed sequences against each sequence alone through the model as transformers runs it."""
+"""Packed sequences against each sequence alone, through the model as transformers runs it and by hand."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from torch import Tensor
 
 from hexapla.base import Base, load_model
-from hexapla.train.bank import attention
+from hexapla.packed import attention
+from hexapla.packed.layout import sequence_layout
 from hexapla.train.bank.packing import PackedBatch, Piece
 from tests.train.bank.packs import CPU, example, packed
 
 LENGTHS = (5, 23, 1, 12, 22, 2, 17, 40)
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))]
 ARCHITECTURES = ("qwen3", "llama", "gemma", "mistral", "gemma2", "gemma3")
 
 
@@ -76,13 +79,13 @@ def _weights_of(model: Any) -> list[Tensor]:
 def _run(model: Any, batch: PackedBatch) -> Tensor:
     model.set_attn_implementation(attention.PACKED)
     hidden: Tensor = model.base_model(
-        input_ids=batch.input_ids[None], position_ids=batch.position_ids[None], use_cache=False, packed=batch
+        input_ids=batch.input_ids[None], position_ids=batch.position_ids[None], use_cache=False, packed=batch.layout
     ).last_hidden_state[0]
     return hidden
 
 
 def _sequences(batch: PackedBatch) -> list[slice]:
-    return [slice(start, end) for start, end in pairwise(batch.cumulative.tolist())]
+    return [slice(start, end) for start, end in pairwise(batch.layout.cumulative.tolist())]
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +129,7 @@ def _gradients(model: Any, batch: PackedBatch, broken: slice | None) -> Tensor:
     embedded.requires_grad_()
     model.set_attn_implementation(attention.PACKED)
     hidden = model.base_model(
-        inputs_embeds=embedded[None], position_ids=batch.position_ids[None], use_cache=False, packed=batch
+        inputs_embeds=embedded[None], position_ids=batch.position_ids[None], use_cache=False, packed=batch.layout
     ).last_hidden_state
     (gradient,) = torch.autograd.grad(hidden.sum(), embedded)
     return gradient
@@ -147,5 +150,64 @@ def test_attention_sinks_are_refused() -> None:
     states = torch.zeros(1, 2, 3, 8)
     with pytest.raises(NotImplementedError, match="attention sinks"):
         attention.packed_attention(
-            torch.nn.Identity(), states, states, states, None, scaling=1.0, packed=_batch((3,)), s_aux=torch.zeros(2)
+            torch.nn.Identity(),
+            states,
+            states,
+            states,
+            None,
+            scaling=1.0,
+            packed=_batch((3,)).layout,
+            s_aux=torch.zeros(2),
         )
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_sequence_is_attended_to_by_itself_alone(
+    device: str, causal: bool, window: int | None, softcap: float | None
+) -> None:
+    lengths = np.array([5, 9, 1, 9, 8])
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1, heads, lengths.sum(), 8, generator=generator) for heads in (4, 2, 2))
+    module = torch.nn.Identity()
+    module.is_causal = causal
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32  # what the variable-length kernel takes
+    found, _ = attention.packed_attention(
+        module,
+        *(states.to(device, dtype) for states in (query, key, value)),
+        None,
+        scaling=0.3,
+        packed=sequence_layout(lengths, device, causal=causal),
+        sliding_window=window,
+        softcap=softcap,
+    )
+    ends = np.cumsum(lengths)
+    for start, end in zip(ends - lengths, ends, strict=True):
+        q, k, v = (
+            query[0, :, start:end],
+            *(states[0, :, start:end].repeat_interleave(2, dim=0) for states in (key, value)),
+        )
+        scores = q @ k.transpose(1, 2) * 0.3
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        place = torch.arange(end - start)
+        distance = place[:, None] - place
+        hidden = (distance < 0) if causal else torch.zeros_like(distance, dtype=torch.bool)
+        if window is not None:
+            hidden |= distance.abs() >= window
+        expected = scores.masked_fill(hidden, -torch.inf).softmax(-1) @ v
+        tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+        torch.testing.assert_close(
+            found[0, start:end].float().cpu(), expected.transpose(0, 1), rtol=tolerance, atol=tolerance
+        )
+
+
+def test_autocast_sets_the_precision() -> None:
+    states = torch.randn(1, 2, 3, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, _ = attention.packed_attention(
+            torch.nn.Identity(), states, states, states, None, scaling=1.0, packed=_batch((3,)).layout
+        )
+    assert found.dtype == torch.bfloat16

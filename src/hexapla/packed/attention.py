@@ -1,9 +1,9 @@
 """Attention over packed sequences: each sees itself only.
 
 Registered with transformers under `PACKED`, so that every model of its attention interface runs packed by choosing this
-implementation. On a CUDA device one variable-length kernel takes the sequences as they lie; elsewhere they are padded,
-in buckets of similar length, inside attention only. Shapes: N tokens, H query heads, J key heads, E head width, B
-sequences of a bucket, T its longest.
+implementation, decoders causally and encoders not. On a CUDA device one variable-length kernel takes the sequences as
+they lie; elsewhere they are padded, in buckets of similar length, inside attention only. Shapes: N tokens, H query
+heads, J key heads, E head width, B sequences of a bucket, T its longest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from hexapla.train.bank.packing import AttentionBucket, PackedBatch
+from hexapla.packed.layout import AttentionBucket, SequenceLayout
 
 PACKED = "hexapla_packed"
 
@@ -29,29 +29,37 @@ def packed_attention(
     attention_mask: Tensor | None,
     *,
     scaling: float,
-    packed: PackedBatch,
+    packed: SequenceLayout,
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     **_others: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention of transformers' interface: query [1, H, N, E], key and value [1, J, N, E] → [1, N, H, E].
+    """Attention of transformers' interface: query [1, H, N, E], key and value [1, J, N, E] → [1, N, H, E].
 
-    The base is frozen and in evaluation mode, so its attention dropout is 0.
+    The model is in evaluation mode, so its attention dropout is 0. Under autocast, which does not reach it, attention
+    computes in autocast's precision: norms hand on fp32.
+
+    Args:
+        packed: where the sequences lie; made for an encoder where the model is one.
 
     Raises:
-        NotImplementedError: the base has attention sinks (`s_aux`).
+        NotImplementedError: the model has attention sinks (`s_aux`).
     """
     if s_aux is not None:
         raise NotImplementedError("packed attention has no attention sinks")
+    if torch.is_autocast_enabled(query.device.type):
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     states = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
+    causal = bool(getattr(module, "is_causal", True))
     if softcap is None and _takes_varlen(query):
-        return _varlen(states, packed, scaling, sliding_window)[None], None
+        return _varlen(states, packed, scaling, causal, sliding_window)[None], None
     padded = [_Pad.apply(tensor, packed.gather, packed.scatter) for tensor in states]
     sizes = [bucket.num_sequences * bucket.length for bucket in packed.buckets]
     outputs = [
-        _bucket_attention(parts, bucket, scaling, sliding_window, softcap)
+        _bucket_attention(parts, bucket, scaling, causal, sliding_window, softcap)
         for bucket, *parts in zip(packed.buckets, *(tensor.split(sizes) for tensor in padded), strict=True)
     ]
     joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
@@ -74,7 +82,7 @@ def _takes_varlen(query: Tensor) -> bool:
     return query.is_cuda and half and query.shape[-1] % 8 == 0 and query.shape[-1] <= 256
 
 
-def _varlen(states: list[Tensor], packed: PackedBatch, scaling: float, window: int | None) -> Tensor:
+def _varlen(states: list[Tensor], packed: SequenceLayout, scaling: float, causal: bool, window: int | None) -> Tensor:
     """The variable-length flash kernel of torch, [N, H, E]."""
     from torch.nn.attention.varlen import varlen_attn
 
@@ -82,7 +90,8 @@ def _varlen(states: list[Tensor], packed: PackedBatch, scaling: float, window: i
     heads_per_key = query.shape[1] // key.shape[1]
     if heads_per_key > 1:
         key, value = (tensor.repeat_interleave(heads_per_key, dim=1) for tensor in (key, value))
-    window_size = (-1, 0) if window is None else (window - 1, 0)
+    before = -1 if window is None else window - 1
+    window_size = (before, 0 if causal else before)
     starts, longest = packed.cumulative, packed.longest
     out = varlen_attn(query, key, value, starts, starts, longest, longest, scale=scaling, window_size=window_size)
     assert isinstance(out, Tensor)
@@ -90,19 +99,27 @@ def _varlen(states: list[Tensor], packed: PackedBatch, scaling: float, window: i
 
 
 def _bucket_attention(
-    states: list[Tensor], bucket: AttentionBucket, scaling: float, window: int | None, softcap: float | None
+    states: list[Tensor],
+    bucket: AttentionBucket,
+    scaling: float,
+    causal: bool,
+    window: int | None,
+    softcap: float | None,
 ) -> Tensor:
-    """One bucket's outputs, [B·T, H, E]; of real tokens none sees padding, which stands behind them."""
+    """One bucket's outputs, [B·T, H, E]; of real tokens none sees padding, which stands behind them if at all."""
     B, T = bucket
     q, k, v = (tensor.view(B, T, *tensor.shape[1:]).transpose(1, 2) for tensor in states)
     mask = None
     if softcap is not None or (window is not None and window < T):
         place = torch.arange(T, device=q.device)
         distance = place[:, None] - place[None, :]
-        mask = (distance >= 0) & (distance < (T if window is None else window))
+        reach = T if window is None else window
+        mask = (distance > (-1 if causal else -reach)) & (distance < reach)
     if softcap is None:
         grouped = q.shape[1] != k.shape[1]
-        out = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped)
+        out = F.scaled_dot_product_attention(
+            q, k, v, mask, is_causal=causal and mask is None, scale=scaling, enable_gqa=grouped
+        )
     else:
         assert mask is not None
         k, v = (tensor.repeat_interleave(q.shape[1] // tensor.shape[1], dim=1) for tensor in (k, v))

@@ -1,4 +1,4 @@
-"""Tiny random checkpoints written by unbabel-comet, with the scores that its own `predict` gives them.
+"""Tiny random checkpoints written by unbabel-comet, with the scores and errors that its own `predict` gives them.
 
 The tests compare ours with these numbers. unbabel-comet cannot be installed beside Hexapla, so it runs in an
 environment of its own:
@@ -9,9 +9,9 @@ environment of its own:
 
 Inputs are `fixtures/samples.json` (sentences of the phrasebook, and edge cases); everything else in `fixtures/` is
 written anew, `provenance.json` with the versions last (the training of the tokenizer is not reproducible to the bit,
-so a new run gives new numbers throughout). The encoders are XLM-R of 3 layers (XLM-R-XL for xCOMET) with a
-vocabulary of a few hundred pieces; a checkpoint remembers its encoder as `encoder` (or `encoder-xl`), relative to
-`fixtures/`.
+so a new run gives new numbers throughout). With names of cases as arguments only these are made, and what is recorded
+of the others stays: so a case is added. The encoders are XLM-R of 3 layers (XLM-R-XL for xCOMET) with a vocabulary of
+a few hundred pieces; a checkpoint remembers its encoder as `encoder` (or `encoder-xl`), relative to `fixtures/`.
 
 unbabel-comet turns `layer_transformation: sparsemax_patch` of hparams.yaml into softmax if it can import
 `pkg_resources`, which setuptools 82 no longer brings, and otherwise silently keeps the sparsemax that the checkpoint
@@ -26,6 +26,7 @@ import logging
 import os
 import platform
 import shutil
+import sys
 import warnings
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -65,6 +66,7 @@ class Case:
         settings: hyper-parameters that differ from the shared ones.
         top_weight: raw weight of the last layer in the mix; very low: sparsemax gives it none.
         patched: hparams.yaml says `sparsemax_patch` where the checkpoint says sparsemax.
+        tag_scale: factor on the weights that tag tokens; random ones as small as usual tag all of them alike.
         encoder: folder of the encoder's configuration and tokenizer.
     """
 
@@ -73,6 +75,7 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)
     top_weight: float | None = None
     patched: bool = False
+    tag_scale: float | None = None
     encoder: str = "encoder"
 
 
@@ -104,6 +107,9 @@ CASES = {
     "ranking": Case(14, "ranking_metric", mixed("softmax", False)),
     "xcomet": Case(
         15, "xcomet_metric", mixed("sparsemax", False, word_layer=3, **XL), encoder="encoder-xl", patched=True
+    ),
+    "xcomet-errors": Case(
+        18, "xcomet_metric", mixed("softmax", False, word_layer=1, **XL), encoder="encoder-xl", tag_scale=4.0
     ),
 }
 
@@ -169,6 +175,8 @@ def build(case: Case, **overrides: Any) -> Any:
             model.layerwise_attention.gamma.fill_(1.3)
             if case.top_weight is not None:
                 model.layerwise_attention.scalar_parameters[-1].fill_(case.top_weight)
+        if case.tag_scale is not None:
+            model.hidden2tag.weight.mul_(case.tag_scale)
     return model
 
 
@@ -189,32 +197,48 @@ def save(name: str, case: Case) -> Path:
     return path
 
 
-def score(path: Path, samples: list[dict[str, str]]) -> list[float]:
+def predict(path: Path, samples: list[dict[str, str]], *, with_references: bool = True) -> Any:
     """What `predict` gives, loaded as its documentation says."""
     model = load_from_checkpoint(str(path))
     names = {"source": "src", "hypothesis": "mt", "reference": "ref"}
-    inputs = [{short: sample[long] for long, short in names.items() if sample[long] is not None} for sample in samples]
-    return list(model.predict(inputs, batch_size=8, gpus=0, progress_bar=False)["scores"])
+    if not with_references:
+        del names["reference"]
+    inputs = [{short: sample[long] for long, short in names.items()} for sample in samples]
+    return model.predict(inputs, batch_size=8, gpus=0, progress_bar=False)
 
 
-def main() -> None:
-    """Write `fixtures/` anew."""
+def record(file: str, found: dict[str, Any]) -> None:
+    """Write what was found of cases into a file, and keep what it holds of others."""
+    path = FOLDER / file
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.write_text(json.dumps(known | found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def main(names: list[str]) -> None:
+    """Write `fixtures/` anew, or of it the cases of these names."""
     warnings.simplefilter("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     samples = json.loads((FOLDER / "samples.json").read_text(encoding="utf-8"))
-    for folder in FOLDER.iterdir():
-        if folder.is_dir():
-            shutil.rmtree(folder)
+    stale = [FOLDER / name for name in names] or [path for path in FOLDER.iterdir() if path.name != "samples.json"]
+    for path in filter(Path.exists, stale):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     os.chdir(FOLDER)
-    write_encoders([text for sample in samples for text in (sample["source"], sample["reference"])])
-    scores = {}
-    for name, case in CASES.items():
+    if not names:
+        write_encoders([text for sample in samples for text in (sample["source"], sample["reference"])])
+    scores, errors = {}, {}
+    for name in names or CASES:
+        case = CASES[name]
         path = save(name, case)
-        if case.model_class != "ranking_metric":
-            scores[name] = score(path, samples)
-            if case.model_class == "xcomet_metric" or name == "unified-three":
-                scores[f"{name} without references"] = score(path, [{**s, "reference": None} for s in samples])
-    (FOLDER / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+        if case.model_class == "ranking_metric":
+            continue
+        found = {name: predict(path, samples)}
+        if case.model_class == "xcomet_metric" or name == "unified-three":
+            found[f"{name} without references"] = predict(path, samples, with_references=False)
+        scores |= {title: list(given["scores"]) for title, given in found.items()}
+        if case.model_class == "xcomet_metric":
+            errors |= {title: given["metadata"]["error_spans"] for title, given in found.items()}
+    record("scores.json", scores)
+    record("errors.json", errors)
     provenance = {
         "command": "python tests/neural/make_fixtures.py",
         "python": platform.python_version(),
@@ -226,4 +250,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hexapla.common.errors import UserError
 from hexapla.neural import scorer as scorer_module
-from hexapla.neural.scorer import Recent, Scorer, batches, load_scorer
+from hexapla.neural.scorer import Recent, Scorer, load_scorer
 from tests.neural.conftest import ENCODER, FIXTURES, Samples
 
 
@@ -58,6 +58,14 @@ def test_scores_do_not_depend_on_order_company_or_batches(
     assert scores == pytest.approx([expected[place] for place in chosen], abs=1e-5)
 
 
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("name", ["regression-softmax", "xcomet-errors"])
+def test_batches_beside_each_other_give_the_same(name: str, samples: Samples) -> None:
+    scorer = load_scorer(str(FIXTURES / name), tokenizer=ENCODER, device="cpu", batch_tokens=100)
+    scores = scorer.score(samples.sources, samples.hypotheses, samples.references)
+    assert scores == pytest.approx(json.loads((FIXTURES / "scores.json").read_text())[name], abs=1e-5)
+
+
 def test_long_lists_are_taken_in_blocks(scorer: Scorer, samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = (samples.sources, samples.hypotheses, samples.references)
     whole = scorer.score(*texts)
@@ -85,16 +93,6 @@ def test_wrong_arguments(scorer: Scorer) -> None:
     if scorer.needs_references:
         with pytest.raises(UserError, match="against references"):
             scorer.score(["a"], ["b"])
-
-
-@given(lengths=st.lists(st.integers(1, 50)), budget=st.integers(1, 200))
-def test_batches_hold_every_sequence_within_the_budget(lengths: list[int], budget: int) -> None:
-    found = list(batches(lengths, budget))
-    assert sorted(number for batch in found for number in batch) == list(range(len(lengths)))
-    for batch in found:
-        assert len(batch) == 1 or sum(lengths[number] for number in batch) <= budget
-    longest = [max(lengths[number] for number in batch) for batch in found]
-    assert longest == sorted(longest, reverse=True)
 
 
 def test_the_least_recently_used_are_forgotten() -> None:

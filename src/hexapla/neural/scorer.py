@@ -12,11 +12,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from hexapla.base import choose_device, choose_dtype
 from hexapla.common.errors import UserError
+from hexapla.neural.batches import batches, computed, default_batch_tokens, num_workers
 from hexapla.neural.checkpoint import Checkpoint, Hyperparameters, Tensors, find_checkpoint, read_tensors
+from hexapla.neural.spans import ErrorSpan
 from hexapla.neural.tokenizer import EncoderFiles, Tokenizer, find_encoder_files
 
 if TYPE_CHECKING:
@@ -29,10 +31,11 @@ if TYPE_CHECKING:
 _BLOCK = 16_384
 # Sentences remembered: 512 MiB at the width of XLM-R-large.
 _REMEMBERED_SENTENCES = 131_072
-_REMEMBERED_SCORES = 1_048_576
+_REMEMBERED_SEGMENTS = 1_048_576
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
+_Kept = TypeVar("_Kept")
 
 
 class Scorer(ABC):
@@ -93,18 +96,21 @@ class Scorer(ABC):
         """
         import torch
 
+        with torch.inference_mode():
+            blocks = self._blocks(sources, hypotheses, references)
+            return [score for block in blocks for score in self._score(*block)]
+
+    def _blocks(
+        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str] | None
+    ) -> Iterator[tuple[Sequence[str], Sequence[str], Sequence[str] | None]]:
+        """The texts a block at a time, as `score` is given them and with its errors."""
         if references is None and self.needs_references:
             raise UserError("This model scores against references, and there are none.")
         if {len(sources), len(hypotheses), len(hypotheses if references is None else references)} != {len(hypotheses)}:
             raise ValueError("lists of different lengths")
-        scores: list[float] = []
-        with torch.inference_mode():
-            for start in range(0, len(hypotheses), _BLOCK):
-                block = slice(start, start + _BLOCK)
-                scores += self._score(
-                    sources[block], hypotheses[block], None if references is None else references[block]
-                )
-        return scores
+        for start in range(0, len(hypotheses), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            yield sources[block], hypotheses[block], None if references is None else references[block]
 
     def _prepare(self, tensors: Tensors, hyperparameters: Hyperparameters) -> int:
         """Take what else of the tensors is needed; the result is the highest layer needed for it."""
@@ -121,15 +127,23 @@ class Scorer(ABC):
         import torch
 
         vectors_ND = torch.empty(len(rows), self._encoder.width, device=self._device)
-        for batch, encoded in self._encode_rows(rows):
-            vectors_ND[torch.tensor(batch, device=self._device)] = self._pool(encoded)
+        for batch, vectors_BD in self._encode_rows(rows, self._pool):
+            vectors_ND[torch.tensor(batch, device=self._device)] = vectors_BD
         return vectors_ND
 
-    def _encode_rows(self, rows: Sequence[list[int]]) -> Iterator[tuple[list[int], EncodedBatch]]:
-        """Per batch: the numbers of its sequences, and these after the encoder."""
+    def _encode_rows(
+        self, rows: Sequence[list[int]], keep: Callable[[EncodedBatch], _Kept]
+    ) -> Iterator[tuple[list[int], _Kept]]:
+        """Per batch: the numbers of its sequences, and what `keep` makes of them after the encoder."""
+        import torch
+
+        def encode(batch: list[int]) -> _Kept:
+            with torch.inference_mode():  # holds for one thread
+                return keep(self._encoder.states([rows[number] for number in batch]))
+
         self.num_encoded += len(rows)
-        for batch in batches([len(row) for row in rows], self._batch_tokens):
-            yield batch, self._encoder.states([rows[number] for number in batch])
+        workers = num_workers(self._device)
+        return computed(encode, batches([len(row) for row in rows], self._batch_tokens, workers), workers)
 
 
 class RegressionScorer(Scorer):
@@ -172,6 +186,17 @@ class RegressionScorer(Scorer):
         return [vector.clone() for vector in self._embed(self._tokenizer.encode(texts))]
 
 
+class Judgement(NamedTuple):
+    """What a unified metric finds of a segment.
+
+    Attributes:
+        errors: in the hypothesis; none where the model does not look for any.
+    """
+
+    score: float
+    errors: tuple[ErrorSpan, ...] = ()
+
+
 class UnifiedScorer(Scorer):
     """CometKiwi-22 and its like: hypothesis and source (or reference) are encoded as one sequence.
 
@@ -182,23 +207,27 @@ class UnifiedScorer(Scorer):
         super().__init__(checkpoint, files, **placement)
         self._segments = checkpoint.hyperparameters.input_segments
         self.needs_references = "src" not in self._segments
-        self._scores: Recent[tuple[str, ...], float] = Recent(_REMEMBERED_SCORES)
+        self._judgements: Recent[tuple[str, ...], Judgement] = Recent(_REMEMBERED_SEGMENTS)
 
     def _score(
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str] | None
     ) -> list[float]:
+        return [judgement.score for judgement in self._judge(sources, hypotheses, references)]
+
+    def _judge(
+        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str] | None
+    ) -> list[Judgement]:
         sides = {"src": sources, "ref": references}
         given = [side for name in ("src", "ref") if name in self._segments and (side := sides[name]) is not None]
         segments = list(zip(hypotheses, *given, strict=True))
         distinct = list(dict.fromkeys(segments))
-        score_of = dict(zip(distinct, self._scores.get_all(distinct, self._compute), strict=True))
-        return [score_of[segment] for segment in segments]
+        found = dict(zip(distinct, self._judgements.get_all(distinct, self._compute), strict=True))
+        return [found[segment] for segment in segments]
 
-    def _compute(self, segments: Sequence[tuple[str, ...]]) -> list[float]:
-        """Scores of distinct segments: hypothesis, then source, reference, or both."""
+    def _compute(self, segments: Sequence[tuple[str, ...]]) -> list[Judgement]:
+        """Judgements of distinct segments: hypothesis, then source, reference, or both."""
         scores = self._regression(self._embed(self._passes(segments)))
-        mean: list[float] = scores.view(len(segments), -1).mean(1).tolist()
-        return mean
+        return [Judgement(score) for score in scores.view(len(segments), -1).mean(1).tolist()]
 
     def _passes(self, segments: Sequence[tuple[str, ...]]) -> list[list[int]]:
         """Token ids of what is encoded for each segment: one sequence, or, with source and reference, three."""
@@ -235,30 +264,6 @@ class Recent(Generic[_Key, _Value]):
         return found
 
 
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Numbers of sequences in batches of similar length, the longest first.
-
-    Args:
-        lengths: tokens of each sequence.
-        budget: tokens a batch at most; a longer sequence is a batch by itself.
-    """
-    batch: list[int] = []
-    room = budget
-    for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
-        if batch and lengths[number] > room:
-            yield batch
-            batch, room = [], budget
-        batch.append(number)
-        room -= lengths[number]
-    if batch:
-        yield batch
-
-
-def default_batch_tokens(device: torch.device) -> int:
-    """Tokens a batch: on a GPU enough to keep it busy, on a CPU so few that a layer's numbers stay in its cache."""
-    return 16_384 if device.type == "cuda" else 1024
-
-
 def load_scorer(
     source: str,
     *,
@@ -275,7 +280,7 @@ def load_scorer(
         tokenizer: folder or hub id of the encoder's tokenizer; None: beside the checkpoint, or what it names.
         precision: of the encoder; auto: bf16 on a GPU that has it. What comes after the encoder is always fp32.
         device: None: the first GPU, or else the CPU.
-        batch_tokens: tokens a batch; None: as suits the device.
+        batch_tokens: tokens a batch, about; None: as suits the device.
 
     Raises:
         UserError: files are missing, damaged, of another kind, or would run code; the message says which and what to

@@ -10,11 +10,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hexapla.common.errors import CorruptArtifactError, UserError
 from hexapla.neural.checkpoint import Checkpoint
 from hexapla.neural.places import Place, find_place
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 FIRST, PADDING, LAST = 0, 1, 2
 _SPECIAL = {"<s>": FIRST, "<pad>": PADDING, "</s>": LAST}
@@ -132,6 +135,15 @@ class Tokenizer:
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text between `<s>` and `</s>`, cut where it is too long."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+
+    def encode_with_places(self, texts: Sequence[str]) -> list[Encoding]:
+        """As `encode`: `ids` of each text, and as `offsets` which of its characters each of them is, [start, end)."""
+        return list(self._tokenizer.encode_batch(list(texts)))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, `<s>` and its like written out."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=False)
+        return text
 
     def join(self, parts: Sequence[list[int]]) -> list[int]:
         """One sequence of several encoded texts: `<s> a </s></s> b </s>`, cut at its end where it is too long."""

@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 from hexapla.analyze.browser import Browser
 from hexapla.analyze.observed import keys
 from hexapla.analyze.report import RunInfo, write_report
+from hexapla.common.artifacts import write_jsonl
 from hexapla.data.rows import Row
 from hexapla.evaluate.comparison import PoolCost
-from hexapla.evaluate.scores import ScoreTable
+from hexapla.evaluate.scores import Figure, ScoreTable
 from hexapla.languages import Direction
 from hexapla.plan import Side
 from tests.analyze.blocks import unpack
@@ -290,6 +292,107 @@ def test_a_difference_holds_both_texts(page: Any) -> None:
     texts = [row.find_element("css selector", "td").text for row in shown]
     assert "<b>this</b>" in texts[1]
     assert shown[2].find_elements("css selector", "del")
+
+
+SPANS = [  # places count code points: the family is three of them
+    {"text": "<s>", "severity": "minor", "start": 0, "end": 0, "confidence": 0.5512},
+    {"text": "<b>Ein", "severity": "critical", "start": 4, "end": 10, "confidence": 0.98},
+    {"text": "in", "severity": "major", "start": 9, "end": 10, "confidence": 0.7},
+    {"text": "Haus", "severity": "major", "start": 11, "end": 15, "confidence": 0.7049},
+]
+MARKED = "👩\u200d👧 <b>Ein Haus"
+
+
+def found_in(row: int) -> list[dict[str, Any]]:
+    return [] if row == 0 else SPANS[:1] if row == 5 else SPANS
+
+
+@pytest.fixture(scope="module")
+def with_errors(tables: list[ScoreTable], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of scores in which only the second pool's hold errors, as those of an earlier Hexapla do not."""
+    folder = tmp_path_factory.mktemp("errors")
+    copies = []
+    for table in tables:
+        shutil.copytree(table.folder, folder / table.pool)
+        loaded = ScoreTable.load(folder / table.pool)
+        for entry in loaded.entries:
+            figures: Any = entry.figures
+            figures["xcomet-xl"] = Figure(None if entry.file is None else 90.0, "by hand")
+            records = loaded.segments(entry.test, entry.direction)
+            for number, record in enumerate(records):
+                record["scores"]["xcomet-xl"], record["statistics"]["xcomet-xl"] = 90.0, [0.9, 1.0]
+                if table.pool == "dat":
+                    record["hypothesis"] = MARKED
+                    record["errors"] = {"xcomet-xl": found_in(number)}
+            if entry.file is not None:
+                write_jsonl(loaded.folder / entry.file, records)
+        copies.append(replace(loaded, metrics=(*loaded.metrics, "xcomet-xl")))
+    run = RunInfo("tiny", {"base": "builtin:tiny"}, {}, {}, {}, {}, {})
+    return write_report(folder, run=run, tables=copies, training={}, merges={})
+
+
+def test_blocks_hold_the_errors_where_they_were_kept(with_errors: Path) -> None:
+    tables = [ScoreTable.load(with_errors.parent / name) for name in ("base", "dat")]
+    tables = [replace(table, metrics=(*table.metrics, "xcomet-xl")) for table in tables]
+    browser = Browser(tables)
+    for key in keys(tables):
+        browser.add(key, {table.pool: table.segments(*key) for table in tables})
+    index = browser.index()
+    assert [metric["title"] for metric in index["withErrors"]] == ["xCOMET-XL"]
+    for entry in index["directions"]:
+        block = json.loads(unpack(browser.blocks[entry["block"]]))
+        assert block["errors"] == {"xcomet-xl": [[None] * NUM_ROWS, [found_in(row) for row in range(NUM_ROWS)]]}
+
+
+def test_errors_are_marked(driver: Any, with_errors: Path) -> None:
+    def shown() -> list[list[Any]]:
+        bodies = driver.find_elements("css selector", "#listed tbody")
+        return [body.find_elements("css selector", "tr:not(.given)") for body in bodies]
+
+    def key(kind: str) -> Any:
+        return driver.find_element("css selector", f"[data-key={kind}]")
+
+    driver.get(with_errors.as_uri())
+    choose(driver, "segments", direction=f"German → English ({NUM_ROWS})")
+    reading(driver, f"{NUM_ROWS} of {NUM_ROWS} sentences")
+    rows = shown()
+    for number in (1, 2):
+        base, dat = rows[number]
+        assert not base.find_elements("css selector", "mark")
+        assert "errors were not kept" in base.text
+        marks = dat.find_elements("css selector", "mark")
+        assert [mark.get_attribute("textContent") for mark in marks] == ["", "<b>Ein", "", "Haus"]
+        assert [mark.get_attribute("class") for mark in marks] == [span["severity"] for span in SPANS]
+        assert marks[3].get_attribute("title") == "major error, 70 % sure"
+        assert dat.find_element("css selector", ".text").get_attribute("textContent") == MARKED
+        assert "not kept" not in dat.text
+    assert not rows[0][1].find_elements("css selector", "mark")  # looked for, and none found
+    assert "not kept" not in rows[0][1].text
+    styles = [mark.value_of_css_property("text-decoration-style") for mark in marks]
+    assert styles == ["dotted", "wavy", "solid", "solid"]
+    assert "as xCOMET-XL sees it" in key("errors").text
+    assert not key("differences").is_displayed()
+    choose(driver, "segments", failure="critical errors, by xCOMET-XL")
+    reading(driver, f"{NUM_ROWS - 2} of {NUM_ROWS} sentences")
+    choose(driver, "segments", scope="base")
+    reading(driver, f"0 of {NUM_ROWS} sentences")
+    choose(driver, "segments", failure="all sentences")
+    reading(driver, f"{NUM_ROWS} of {NUM_ROWS} sentences")
+    choose(driver, "segments", mark="differences from the reference")
+    eventually(lambda: key("differences").is_displayed() and not key("errors").is_displayed())
+    assert not driver.find_elements("css selector", "#listed mark")
+    assert driver.find_elements("css selector", "#listed ins")
+    choose(driver, "segments", mark="nothing")
+    eventually(lambda: not driver.find_elements("css selector", "#listed ins"))
+    assert not key("differences").is_displayed()
+    assert driver.get_log("browser") == []
+
+
+def test_without_errors_there_is_nothing_to_choose(page: Any) -> None:
+    choices = page.find_element("css selector", "#segments [name=mark]").text.split("\n")
+    assert [choice.strip() for choice in choices if choice.strip()] == [
+        "differences from the reference", "differences from base", "differences from dat", "nothing",
+    ]  # fmt: skip
 
 
 def test_downloads_are_the_files_beside_the_page(page: Any, folder: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sacrebleu import corpus_chrf
 
-from hexapla.analyze import paper
+from hexapla.analyze import conflict_deltas, paper
 from hexapla.analyze.conflict import conflict_sections, measure_conflict, side_mean
 from hexapla.analyze.conflict_deltas import Delta, mean_delta, measure_deltas
 from hexapla.analyze.present import DotChart, LineChart, Section, Table
@@ -40,11 +40,12 @@ class Silent:
     """Gives the reference, but says nothing for the first `empty[direction]` rows."""
 
     empty: Mapping[str, int] = field(default_factory=dict)
+    rows: Sequence[Row] = field(default_factory=lambda: ROWS)
 
     def __call__(self, requests: list[tuple[str, Direction]]) -> Iterator[tuple[int, Said]]:
         for position, (source, direction) in enumerate(requests):
-            row = next(row for row in ROWS if row.texts[direction.source] == source)
-            silent = ROWS.index(row) < self.empty.get(str(direction), 0)
+            row = next(row for row in self.rows if row.texts[direction.source] == source)
+            silent = self.rows.index(row) < self.empty.get(str(direction), 0)
             yield position, Said("" if silent else row.texts[direction.target])
 
 
@@ -174,12 +175,74 @@ def test_an_interval_needs_resamples_with_a_figure() -> None:
     rare, often = (np.array([[1.0, 1.0]] * number + [[0.0, 0.0]] * (10 - number)) for number in (1, 4))
     for statistics, is_sure in ((rare, False), (often, True)):
         pair = resample(METRICS["empty"], (statistics, statistics * [0, 1]), Draw(10), "bootstrap")
-        delta = Delta(Direction("de", "en"), pair, -1)
+        delta = Delta(Direction("de", "en"), pair, -1, p_value=0.01, p_holm=0.01)
         assert delta.value == 100
         assert (delta.interval is not None) is is_sure
         mean = mean_delta([delta])
         assert mean is not None
         assert mean.num_synergies == is_sure
+
+
+def test_holm_over_the_directions_of_a_pool(tmp_path: Path) -> None:
+    """Of 12 rows k are empty with one pool and none with the other: p = 2 · 2^-k, that all k coins fall alike.
+
+    k = 9, 6 and 6 in three of six directions, the others equal, p = 1. Holm by hand: 6 · 2^-8 = 0.023 is significant,
+    5 · 2^-5 = 0.156 is not, though 2^-5 = 0.031 and the intervals of all three lie beside 0.
+    """
+    rows_of = [
+        replace(ROWS[0], id=f"b:{i}", texts={code: f"{i} {code}" for code in ("en", "de", "nl", "ru")})
+        for i in range(12)
+    ]
+    pools = {
+        pool: Evaluation(tmp_path / pool).run(
+            Silent(empty, rows_of),
+            pool_name=pool,
+            tests={"book": rows_of},
+            layout=LAYOUT,
+            spec=EvaluateSpec(metrics=("empty",)),
+        )
+        for pool, empty in (("separate", {"en-de": 6}), ("multilingual", {"de-en": 9, "nl-en": 6}))
+    }
+    measured = measure_deltas(pools, ["empty"])
+    deltas = {str(direction): each for direction, each in measured.views["book", "empty"]["multilingual"].items()}
+    exact = {"de-en": 2**-8, "nl-en": 2**-5, "en-de": 2**-5, "ru-en": 1.0, "en-nl": 1.0, "en-ru": 1.0}
+    for direction, p_value in exact.items():
+        assert deltas[direction].p_value == pytest.approx(p_value, abs=0.006), direction
+    assert deltas["de-en"].p_holm == pytest.approx(6 * deltas["de-en"].p_value)
+    doubtful = 5 * min(deltas["nl-en"].p_value, deltas["en-de"].p_value)
+    assert deltas["nl-en"].p_holm == pytest.approx(doubtful, abs=0.03)
+    assert deltas["ru-en"].p_holm == 1
+    means = {
+        side: side_mean(measured, ("book", "empty"), "multilingual", side) for side in (Side.TO_HUB, Side.FROM_HUB)
+    }
+    to_hub, from_hub = means[Side.TO_HUB], means[Side.FROM_HUB]
+    assert to_hub is not None
+    assert from_hub is not None
+    assert (to_hub.num_conflicts, to_hub.num_sure_conflicts) == (2, 1)
+    assert (from_hub.num_synergies, from_hub.num_sure_synergies) == (1, 0)
+    assert (to_hub.num_sure_synergies, from_hub.num_sure_conflicts) == (0, 0)
+    sections = items(analysed(pools))
+    (record,) = rows(sections["conflict-by-side"], side="to-hub")
+    assert (record["conflicts"], record["conflicts (Holm)"], record["synergies (Holm)"]) == (2, 1, 0)
+    assert "of all sides, by the same metric on the same test set" in sections["conflict-by-side"].note
+    (told,) = rows(sections["conflict-intervals-empty-book"], direction="nl-en")
+    assert told["p (Holm)"] == deltas["nl-en"].p_holm > told["p"]
+
+
+def test_the_trials_of_the_test_are_not_held(tables: dict[str, ScoreTable]) -> None:
+    """10,000 differences a direction, metric and pool: of a hundred directions hundreds of megabytes."""
+    measured = measure_deltas(tables, ["chrf", "empty"], leave_out=("base",))
+    held = [delta for pools in measured.views.values() for deltas in pools.values() for delta in deltas.values()]
+    assert held
+    assert all(delta.pair.swapped is None for delta in held)
+
+
+def test_more_directions_than_the_test_can_tell(tables: dict[str, ScoreTable], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where even the smallest p is not significant after the correction, a count of 0 would mislead."""
+    assert not any("says nothing" in note for note in measure_conflict(tables).notes)
+    monkeypatch.setattr(conflict_deltas, "NUM_TRIALS", 100)
+    (note,) = [note for note in measure_conflict(tables).notes if "says nothing" in note]
+    assert note.startswith("Of 6 directions the test, with its 100 trials, can call none significant")
 
 
 def test_growing_sets_and_anchors(found: dict[str, Any]) -> None:
@@ -256,7 +319,15 @@ def test_different_signatures_are_refused(tables: dict[str, ScoreTable], tmp_pat
     note = next(note for note in sections[0].notes if note.startswith("chrF on book"))
     assert "no Δ for multilingual, whose signatures differ from those of separate in 6 directions" in note
     assert "beams:5 against beams:1" in note
-    assert any("different settings" in note for note in sections[-1].notes), "nor are the paper's tables comparable"
+    told = "multilingual was decoded with other settings than separate (beams 5 instead of 1)."
+    assert f"Not comparable: {told}" in sections[-1].notes, "nor are the paper's tables comparable"
+    asked = paper.paper_section(
+        {"separate": tables["separate"], "multilingual": other},
+        {},
+        measure_deltas({"separate": tables["separate"], "multilingual": other}, []),
+        {"multilingual": {"beams"}},
+    )
+    assert asked.notes == ("Decoded differently on purpose: multilingual (beams 5 instead of 1).",)
 
 
 def test_other_rows_are_refused_direction_by_direction(tables: dict[str, ScoreTable], tmp_path: Path) -> None:

@@ -322,7 +322,24 @@ def test_tables_that_cannot_be_compared_are_called_so(tmp_path: Path, tables: li
     beam = Evaluation(tmp_path / "beam").run(Reverser(), pool_name="beam", identity={"translate": {"beams": 5}})
     _, page = page_of(tmp_path, [*tables, beam], run=run_info(warnings=("fr-en diverged",)))
     warnings = [item.text_content() for item in page.xpath("//aside//li")]
-    assert warnings == ["fr-en diverged", "Not comparable: base and beam were decoded with different settings."]
+    assert warnings == [
+        "fr-en diverged",
+        "Not comparable: beam was decoded with other settings than base (beams 5 instead of 1).",
+    ]
+    assert "on purpose" not in page.text_content()
+
+
+def test_what_a_variant_is_for_is_no_warning(tmp_path: Path, tables: list[ScoreTable]) -> None:
+    beam = Evaluation(tmp_path / "beam").run(Reverser(), pool_name="beam", identity={"translate": {"beams": 5}})
+    _, page = page_of(tmp_path, [*tables, beam], run=run_info(on_purpose={"beam": {"beams"}}))
+    assert page.xpath("//aside") == []
+    facts = dict(
+        zip(*([each.text_content() for each in page.xpath(f"//dl/div/{tag}")] for tag in ("dt", "dd")), strict=True)
+    )
+    assert facts["decoded differently on purpose"] == "beam (beams 5 instead of 1)"
+    written = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "* decoded differently on purpose: beam (beams 5 instead of 1)" in written
+    assert "Not comparable" not in written
 
 
 def test_several_hubs_and_test_sets(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hexapla.evaluate.comparability import incomparable
 from hexapla.evaluate.comparison import PoolCost, best_positions, comparison_table, direction_table, parameter_count
-from hexapla.evaluate.scores import incomparable
 from hexapla.evaluate.spec import EvaluateSpec
 from hexapla.languages import Direction
 from hexapla.plan import Side
@@ -34,14 +34,18 @@ def test_best_is_starred_and_missing_is_a_dash(tmp_path: Path) -> None:
     assert not incomparable([base, dat])
 
 
-def test_different_settings_are_called_incomparable(tmp_path: Path) -> None:
+def test_what_differs_without_being_asked_for_is_called_incomparable(tmp_path: Path) -> None:
     greedy = Evaluation(tmp_path / "a").run(Reverser(), pool_name="greedy")
     beam = Evaluation(tmp_path / "b").run(
         Reverser(), pool_name="beam", identity={"pool": "abc", "translate": {"beams": 5}}, spec=EvaluateSpec(limit=1)
     )
     text = comparison_table([greedy, beam], {})
-    assert "Not comparable: greedy and beam were decoded with different settings." in text
-    assert "different rows of book" in text
+    assert "Not comparable: beam was decoded with other settings than greedy (beams 5 instead of 1)." in text
+    assert "Not comparable: beam was measured on other rows of book than greedy, in 4 directions" in text
+    asked = comparison_table([greedy, beam], {}, {"beam": {"beams"}})
+    assert "decoded with other settings" not in asked
+    assert "Decoded differently on purpose: beam (beams 5 instead of 1)" in asked
+    assert "Not comparable: beam was measured on other rows" in asked
 
 
 @pytest.mark.parametrize(

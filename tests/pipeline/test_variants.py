@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import hexapla
 from hexapla.base import fingerprint
 from hexapla.cli.main import main
 from hexapla.common.artifacts import read_json, read_jsonl
+from hexapla.data.storage import Corpus, load_corpus
 from hexapla.languages import Direction
-from hexapla.pipeline.finished import FinishedRun
+from hexapla.pipeline.analysis import analyze_run
+from hexapla.pipeline.finished import Corpora, FinishedPart, FinishedRun
 from tests.pipeline.world import Finished, run, write_recipe
 
 Capture = pytest.CaptureFixture[str]
@@ -122,6 +126,54 @@ def test_the_report_compares_the_variants_and_draws_the_sweep(lmt: Finished) -> 
     assert (lmt.out / "tables" / "vocabulary.csv").is_file()
     steps = (lmt.out / "tables" / "ablation.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[0] for line in steps[1:]] == ["base", "pretrained", "plain", "pre", "pmp"]
+
+
+def test_what_a_variant_is_for_is_said_and_is_no_warning(lmt: Finished) -> None:
+    assert FinishedRun.load(lmt.out).on_purpose == {"pmp": {"pmp"}}
+    told = "pmp (pmp self instead of none)"
+    comparison = (lmt.out / "comparison.txt").read_text(encoding="utf-8")
+    assert f"Decoded differently on purpose: {told}\n" in comparison
+    report = (lmt.out / "report.html").read_text(encoding="utf-8")
+    assert told in report
+    assert "Not comparable" not in comparison + report
+    assert "Read this first" not in report
+
+
+def test_variants_of_one_corpus_hold_one_copy(lmt: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counting(folder: Path) -> Corpus:
+        read.append(folder)
+        return load_corpus(folder)
+
+    monkeypatch.setattr("hexapla.pipeline.finished.load_corpus", counting)
+    found = FinishedRun.load(lmt.out)
+    assert len({id(part.corpus) for part in found.parts.values()}) == 1
+    assert list(analyze_run(found))
+    assert len(read) == 1
+    apart = {
+        label: FinishedPart(part.recipe, part.folders) for label, part in found.parts.items()
+    }  # as a run gives them
+    joined = replace(found, parts=apart)
+    assert len({id(part.corpus) for part in joined.parts.values()}) == 1
+
+
+def test_of_several_corpora_the_latest_is_held(lmt: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [folder] = [path for path in (lmt.out / "artifacts").iterdir() if path.name.startswith("corpus")]
+    shutil.copytree(folder, tmp_path / "other")
+    corpora = Corpora()
+    first = weakref.ref(corpora.read(folder))
+    assert corpora.read(folder) is first()
+    held: list[Corpus | None] = []
+
+    def looking(folder: Path) -> Corpus:
+        held.append(first())
+        return load_corpus(folder)
+
+    monkeypatch.setattr("hexapla.pipeline.finished.load_corpus", looking)
+    other = corpora.read(tmp_path / "other")
+    assert held == [None], "the one before goes first: there is never room needed for two"
+    assert corpora.read(tmp_path / "other") is other
 
 
 def test_the_second_run_makes_nothing(lmt: Finished, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ A block is gzip in base64, unpacked by the page when it is looked at:
     a direction   {"ids", "outputs": [row][pool], "scores": {metric: [pool][row]}, "failed": [pool][row], ...}
     a language    {row id: text}, shared by all the directions of a test set that read or write the language
 
-`failed` has bit k set where the k-th failure of the index occurred. What a pool has no row of is null.
+`failed` has bit k set where the k-th failure of the index occurred. What a pool has no row of is null. Where a metric
+found errors in translations, "errors" has them: {metric: [pool][row]}, null where they were not looked for or kept.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Browser:
     blocks: list[str] = field(default_factory=list)
     _languages: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     _directions: list[dict[str, Any]] = field(default_factory=list)
+    _with_errors: set[str] = field(default_factory=set)
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -95,6 +97,7 @@ class Browser:
             "pools": [table.pool for table in self.tables],
             "metrics": [_described(name) for name in self.metrics],
             "failures": [_described(name) for name in self.failures],
+            "withErrors": [_described(name) for name in self.metrics if name in self._with_errors],
             "languages": {
                 code: {"name": languages.get(code).name, "tag": languages.get(code).bcp47} for code in sorted(codes)
             },
@@ -109,7 +112,9 @@ class Browser:
         finishes = [[None if end == "stop" else end for end in column(of, "finish")] for of in by_pool]
         scores = [column(of, "scores") for of in by_pool]
         notes = [column(of, "notes") for of in by_pool]
+        errors = self._errors(by_pool, ids)
         return {
+            **({"errors": errors} if errors else {}),
             "ids": list(ids),
             # Row by row: translations of one sentence are alike, and packed best beside each other.
             "outputs": [list(row) for row in zip(*outputs, strict=True)],
@@ -124,6 +129,15 @@ class Browser:
                 }
                 for of, noted in zip(scores, notes, strict=True)
             ],
+        }
+
+    def _errors(self, by_pool: Sequence[Mapping[str, Segment]], ids: Sequence[str]) -> dict[str, list[list[Any]]]:
+        """Metric → [pool][row]: the errors found, None where there are none to tell."""
+        names = {name for of in by_pool for segment in of.values() for name in segment.get("errors", ())}
+        self._with_errors |= names
+        return {
+            name: [[of[row].get("errors", {}).get(name) if row in of else None for row in ids] for of in by_pool]
+            for name in sorted(names)
         }
 
     def _bits(self, scores: Mapping[str, float | None] | None) -> int:

@@ -21,8 +21,10 @@ from hexapla.analyze.conflict_deltas import Delta, MeanDelta, Measured, View, me
 from hexapla.analyze.paper import paper_section
 from hexapla.analyze.present import Column, DotChart, Item, LineChart, Point, Section, Series, Table, Value
 from hexapla.common.errors import UserError
+from hexapla.evaluate.comparability import OnPurpose
 from hexapla.evaluate.metrics import METRICS
 from hexapla.evaluate.scores import ScoreTable
+from hexapla.evaluate.significance import LEVEL, NUM_TRIALS
 from hexapla.languages import Direction
 from hexapla.plan import SEPARATE, Layout, Side
 
@@ -30,9 +32,12 @@ _DELTA = "Δ = shared − separate training: below 0 conflict dominates, above 0
 _DELTA_TURNED = "Δ = separate − shared training, as lower is better: below 0 conflict dominates, above 0 synergy."
 _INTERVAL = "Intervals: 95 %, paired bootstrap over sentences."
 _OF_MEANS = "They say how sure a mean is on other sentences, not for other languages."
+_P = f"p: paired approximate randomisation, {NUM_TRIALS:,} trials."
+_HOLM = "Holm: corrected for all directions of the pool, of all sides, by the same metric on the same test set."
 _COUNTS = (
-    "Conflicts and synergies: directions whose own interval lies below or above 0, not corrected for their number. "
-    "Where a pool uses the adapter of separate training itself, Δ is 0."
+    f"Conflicts and synergies (Holm): directions that lose or gain with p (Holm) below {LEVEL}. {_P} {_HOLM} Without: "
+    "those whose own interval lies below or above 0, not corrected: of many directions some do so by chance. Where a "
+    "pool uses the adapter of separate training itself, Δ is 0."
 )
 _RESOURCES = ("high", "mid", "low")
 
@@ -66,19 +71,23 @@ def measure_conflict(tables: Mapping[str, ScoreTable], *, separate: str = SEPARA
 
 
 def conflict_sections(
-    measured: Measured, tables: Mapping[str, ScoreTable], num_parameters: Mapping[str, int]
+    measured: Measured,
+    tables: Mapping[str, ScoreTable],
+    num_parameters: Mapping[str, int],
+    on_purpose: OnPurpose | None = None,
 ) -> tuple[Section, ...]:
     """The analysis of conflict and synergy, and the paper's tables.
 
     Args:
         measured: by `measure_conflict`, on the same tables.
         num_parameters: pool name → parameters of all its adapters; a pool without entry shows as missing.
+        on_purpose: what variants change in decoding; None: there are none.
     """
     metrics = _asked_metrics(tables)
     asked = [view for view in measured.views if view[1] in metrics]
     overview = Section("conflict", "Conflict and synergy", _intro(), tuple(_overview(measured, asked)), measured.notes)
     details = [_detail(measured, view) for view in asked]
-    return (overview, *details, paper_section(tables, num_parameters, measured))
+    return (overview, *details, paper_section(tables, num_parameters, measured, on_purpose))
 
 
 def _asked_metrics(tables: Mapping[str, ScoreTable]) -> list[str]:
@@ -124,15 +133,16 @@ def _by_side(measured: Measured, views: Sequence[View], name: str, title: str) -
             for pool in measured.pools:
                 if mean := side_mean(measured, view, pool, side):
                     head = (view[0], METRICS[view[1]].title, side.value, pool, _num_languages(measured, pool))
-                    counts = (mean.intensity, mean.num_conflicts, mean.num_synergies)
-                    rows.append((*head, mean.num_directions, mean.separate, mean.shared, *_delta_cells(mean), *counts))
+                    counts = (mean.num_sure_conflicts, mean.num_sure_synergies, mean.num_conflicts, mean.num_synergies)
+                    figures = (mean.separate, mean.shared, *_delta_cells(mean))
+                    rows.append((*head, mean.num_directions, *figures, *counts, mean.intensity))
     columns = (
         *map(Column, ("test set", "metric", "side", "pool")),
         *(Column(title, 0) for title in ("languages", "directions")),
         *(Column(title, 2) for title in ("separate", "shared")),
         *_DELTA_COLUMNS,
+        *(Column(title, 0) for title in ("conflicts (Holm)", "synergies (Holm)", "conflicts", "synergies")),
         Column("mean |Δ|", 2),
-        *(Column(title, 0) for title in ("conflicts", "synergies")),
     )
     note = f"{_conventions(metric for _, metric in views)} {_INTERVAL} {_OF_MEANS} {_COUNTS}"
     return Table(name, title, columns, tuple(rows), note)
@@ -313,14 +323,16 @@ def _intervals(measured: Measured, view: View) -> Table:
         for pool, deltas in measured.views[view].items():
             if direction in deltas:
                 delta = deltas[direction]
-                rows.append((str(direction), pool, delta.separate, delta.shared, *_delta_cells(delta)))
+                figures = (delta.separate, delta.shared, *_delta_cells(delta), delta.p_value, delta.p_holm)
+                rows.append((str(direction), pool, *figures))
     columns = (
         *map(Column, ("direction", "pool")),
         *(Column(title, 2) for title in ("separate", "shared")),
         *_DELTA_COLUMNS,
+        *(Column(title, 4) for title in ("p", "p (Holm)")),
     )
-    title = f"Δ {METRICS[view[1]].title} on {view[0]} with intervals"
-    note = f"{_conventions([view[1]])} {_INTERVAL}"
+    title = f"Δ {METRICS[view[1]].title} on {view[0]} with intervals and tests"
+    note = f"{_conventions([view[1]])} {_INTERVAL} {_P} {_HOLM}"
     return Table(f"conflict-intervals-{_stem(view)}", title, columns, tuple(rows), note)
 
 

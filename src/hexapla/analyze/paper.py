@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 from hexapla.analyze.conflict_deltas import Measured
 from hexapla.analyze.present import Column, Section, Table
+from hexapla.evaluate.comparability import OnPurpose, decoded_on_purpose, incomparable
 from hexapla.evaluate.metrics import METRICS
-from hexapla.evaluate.scores import ScoreTable, incomparable
+from hexapla.evaluate.scores import ScoreTable
 from hexapla.languages import Direction
 from hexapla.plan import Side
 
@@ -57,13 +58,19 @@ class _Figures:
         return sum(figures[direction] for direction in directions) / len(directions)
 
 
-def paper_section(tables: Mapping[str, ScoreTable], num_parameters: Mapping[str, int], measured: Measured) -> Section:
+def paper_section(
+    tables: Mapping[str, ScoreTable],
+    num_parameters: Mapping[str, int],
+    measured: Measured,
+    on_purpose: OnPurpose | None = None,
+) -> Section:
     """The paper's tables.
 
     Args:
         tables: pool name → its scores.
         num_parameters: pool name → parameters of all its adapters; a pool without entry shows as missing.
         measured: knows which pools share an adapter between growing sets of languages.
+        on_purpose: what variants change in decoding; None: there are none.
     """
     figures = _Figures.of(tables, measured.layout.directions)
     strategies = [pool for pool in tables if "@" not in pool]
@@ -72,7 +79,10 @@ def paper_section(tables: Mapping[str, ScoreTable], num_parameters: Mapping[str,
         items.append(_table_5(figures, measured))
     for view in figures.views:
         items += _languages(figures, measured, view, list(tables))
-    notes = [f"Not comparable: {reason}" for reason in incomparable([tables[pool] for pool in strategies])]
+    compared = [tables[pool] for pool in strategies]
+    notes = [f"Not comparable: {reason}" for reason in incomparable(compared, on_purpose)]
+    if told := decoded_on_purpose(compared, on_purpose or {}):
+        notes.append(f"Decoded differently on purpose: {told}.")
     intro = "The tables of the paper on direction-aware training (arXiv 2502.11223), with the figures of this run."
     return Section("paper-tables", "The paper's tables", intro, tuple(items), tuple(notes))
 

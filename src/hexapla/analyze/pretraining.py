@@ -13,8 +13,8 @@ _MIX = (
     "token over the first and the last tenth of the steps that had any of the source."
 )
 _VOCABULARY = (
-    "On a sample of the text for pre-training. Split: share of tokens that hold a part of a character. Languages that "
-    "put no spaces have no words to count."
+    "On a sample of the text for pre-training. ÷: tokens over those of the same sentences in that language. Split: "
+    "share of tokens that hold a part of a character. Languages that put no spaces have no words to count."
 )
 
 
@@ -28,7 +28,7 @@ def pretraining_section(record: Mapping[str, Any], vocabulary: Sequence[Mapping[
     """
     items = [_sources(record)]
     if vocabulary:
-        items.append(_vocabulary(vocabulary, hub))
+        items.append(vocabulary_table(vocabulary, hub))
     text = record["text"]
     rate = record.get("tokens_per_s")
     intro = (
@@ -67,11 +67,18 @@ def _sources(record: Mapping[str, Any]) -> Table:
     return Table("pretraining-sources", "Sources of the mix", columns, tuple(rows), _MIX)
 
 
-def _vocabulary(vocabulary: Sequence[Mapping[str, Any]], hub: str) -> Table:
-    ordered = sorted(vocabulary, key=lambda each: (-(each["premium"] or 0.0), each["language"]))
+def vocabulary_table(records: Sequence[Mapping[str, Any]], hub: str) -> Table:
+    """What the vocabulary makes of each language, those that take the most tokens for the same content first.
+
+    Args:
+        records: fertility of every language, as JSON data.
+        hub: code of the language that tokens are compared with.
+    """
+    ordered = sorted(records, key=lambda each: (-(each["premium"] or 0.0), each["language"]))
     rows: list[tuple[Value, ...]] = [
         (
             languages.get(each["language"]).name,
+            each["sentences"],
             each["tokens_per_word"],
             each["tokens_per_character"],
             each["bytes_per_token"],
@@ -83,10 +90,11 @@ def _vocabulary(vocabulary: Sequence[Mapping[str, Any]], hub: str) -> Table:
     ]
     columns = (
         Column("language"),
-        Column("tokens a word", 2),
-        Column("tokens a character", 2),
-        Column("bytes a token", 2),
-        Column(f"tokens against {languages.get(hub).name}", 2),
+        Column("sentences", 0),
+        Column("tokens/word", 2),
+        Column("tokens/char", 2),
+        Column("bytes/token", 2),
+        Column(f"tokens ÷ {languages.get(hub).name}", 2),
         Column("split %", 1),
         Column("unknown %", 1),
     )

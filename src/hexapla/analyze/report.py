@@ -25,9 +25,10 @@ from hexapla.analyze.side_by_side import side_by_side
 from hexapla.analyze.tables import file_stem
 from hexapla.common.artifacts import write_text
 from hexapla.common.progress import duration
+from hexapla.evaluate.comparability import OnPurpose, decoded_on_purpose, incomparable
 from hexapla.evaluate.comparison import PoolCost
 from hexapla.evaluate.metrics import METRICS
-from hexapla.evaluate.scores import ScoreTable, incomparable
+from hexapla.evaluate.scores import ScoreTable
 
 REPORT_FILE = "report.html"
 _ANCHORS = ("summary", "directions", "failures", "segments", "adapters", "provenance")  # of the page's own sections
@@ -46,6 +47,7 @@ class RunInfo:
         costs: pool name → what it takes.
         corpus: the corpus stage's summary.
         warnings: what a reader must know before the figures, such as adapters that diverged.
+        on_purpose: pool → the settings of decoding that its variant changes, which is no warning.
     """
 
     recipe_name: str
@@ -56,6 +58,7 @@ class RunInfo:
     costs: Mapping[str, PoolCost]
     corpus: Mapping[str, Any]
     warnings: tuple[str, ...] = field(default=())
+    on_purpose: OnPurpose = field(default_factory=dict)
 
 
 def write_report(
@@ -117,13 +120,15 @@ class Report:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know first."""
-        return (*self.run.warnings, *(f"Not comparable: {reason}" for reason in incomparable(self.tables)))
+        reasons = incomparable(self.tables, self.run.on_purpose)
+        return (*self.run.warnings, *(f"Not comparable: {reason}" for reason in reasons))
 
     @cached_property
     def facts(self) -> list[tuple[str, str]]:
         """What was run, in a few words."""
         first = self.tables[0]
         measured = {entry.direction for table in self.tables for entry in table.entries if entry.num_segments}
+        otherwise = decoded_on_purpose(self.tables, self.run.on_purpose)
         return [
             ("base", str(self.run.recipe.get("base", "—"))),
             ("languages", str(len(first.layout.languages))),
@@ -131,6 +136,7 @@ class Report:
             ("pools", str(len(self.tables))),
             ("test sentences a pool", f"{sum(entry.num_segments for entry in first.entries):,}"),
             ("time of this run", duration(sum(self.run.stage_seconds.values()))),
+            *([("decoded differently on purpose", otherwise)] if otherwise else []),
         ]
 
     @cached_property

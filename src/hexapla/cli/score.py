@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--src", type=Path, metavar="FILE", help="sources, one a line")
     parser.add_argument("--to", required=True, metavar="LANGUAGE", help="target language: it decides on the tokenizer")
     add_metric_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON, with the errors that xCOMET finds")
 
 
 def execute(options: argparse.Namespace) -> None:

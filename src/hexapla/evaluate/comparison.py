@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hexapla.evaluate.comparability import OnPurpose, decoded_on_purpose, incomparable
 from hexapla.evaluate.metrics import METRICS
-from hexapla.evaluate.scores import ScoreTable, incomparable
+from hexapla.evaluate.scores import ScoreTable
 from hexapla.plan import Side
 
 MISSING = "—"
@@ -28,13 +29,16 @@ def measured_sides(tables: Sequence[ScoreTable]) -> tuple[Side, ...]:
     return tuple(side for side in Side if side in present)
 
 
-def comparison_table(tables: Sequence[ScoreTable], costs: Mapping[str, PoolCost]) -> str:
+def comparison_table(
+    tables: Sequence[ScoreTable], costs: Mapping[str, PoolCost], on_purpose: OnPurpose | None = None
+) -> str:
     """One line a pool: means of every metric by side, adapters, parameters, seconds; the best of a column starred.
 
     Below it the failure rates, those that are zero everywhere only named.
 
     Args:
         costs: pool name → what it takes; a pool without entry shows as missing.
+        on_purpose: what variants change in decoding; None: there are none.
     """
     if not tables:
         return "No pool was measured."
@@ -52,7 +56,9 @@ def comparison_table(tables: Sequence[ScoreTable], costs: Mapping[str, PoolCost]
     for position, table in enumerate(tables):
         lines.append([table.pool, *(column[position] for column in columns), *_cost_cells(costs.get(table.pool))])
     notes = ["* best of its column"] if any("*" in cell for column in columns for cell in column) else []
-    notes += [f"Not comparable: {reason}" for reason in incomparable(tables)]
+    notes += [f"Not comparable: {reason}" for reason in incomparable(tables, on_purpose)]
+    if told := decoded_on_purpose(tables, on_purpose or {}):
+        notes.append(f"Decoded differently on purpose: {told}")
     return "\n".join([_text_table(lines, header), *notes, *_failures_of_pools(tables, sides)])
 
 

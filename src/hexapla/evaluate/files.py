@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hexapla import languages
 from hexapla.common.errors import UserError
@@ -12,10 +13,17 @@ from hexapla.common.textfiles import read_valid_lines
 from hexapla.evaluate.metrics import METRICS, MetricSettings, Segments, make_metric
 from hexapla.evaluate.significance import interval
 
+if TYPE_CHECKING:
+    from hexapla.neural.spans import ErrorSpan
+
 
 @dataclass(frozen=True)
 class FileScore:
-    """A corpus figure of a file of translations, with the metric's signature; None where nothing could be judged."""
+    """A corpus figure of a file of translations, with the metric's signature; None where nothing could be judged.
+
+    Attributes:
+        errors: found in each translation, line by line; None where the metric does not look for them.
+    """
 
     metric: str
     value: float | None
@@ -23,6 +31,7 @@ class FileScore:
     signature: str
     num_segments: int
     num_empty: int
+    errors: Sequence[Sequence[ErrorSpan]] | None = None
 
     def line(self) -> str:
         """The figure as sacreBLEU prints it: `BLEU|nrefs:1|... = 39.9`, with its 95 % confidence interval."""
@@ -69,7 +78,8 @@ def score_files(
         statistics = metric.statistics(segments)
         value = metric.corpus_score(statistics)
         sure = None if value is None else interval(metric, statistics)
-        scores.append(FileScore(name, value, sure, metric.signature, len(segments.hypotheses), num_empty))
+        counts = (len(segments.hypotheses), num_empty)
+        scores.append(FileScore(name, value, sure, metric.signature, *counts, metric.errors(segments)))
     return scores
 
 

@@ -1,7 +1,8 @@
 """Scores of one pool: on disk one JSONL file a direction and `scores.json`, in memory a `ScoreTable`.
 
     scores.json                    figures with signatures, means, counts; what was measured and on what
-    segments/TEST/de-en.jsonl      source, hypothesis, reference, finish, statistics and scores of each segment
+    segments/TEST/de-en.jsonl      source, hypothesis, reference, finish, statistics and scores of each segment,
+                                   and where a metric looks for them, the errors in the hypothesis
 
 A direction without test rows stands in the table as missing: its figures are None, never 0.
 """
@@ -9,7 +10,7 @@ A direction without test rows stands in the table as missing: its figures are No
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,25 +192,6 @@ class ScoreTable:
             raise UserError(
                 f"The metric {metric!r} was not measured.", where=str(self.folder), hint=nearest(metric, self.measured)
             )
-
-
-def incomparable(tables: Sequence[ScoreTable]) -> tuple[str, ...]:
-    """What forbids to compare these tables: one sentence for each metric, test set or setting that differs."""
-    reasons = []
-    first = tables[0]
-    for other in tables[1:]:
-        for entry in first.entries:
-            twin = other.entry(entry.test, entry.direction)
-            for metric in first.metrics:
-                if twin is None or metric not in other.metrics:
-                    reasons.append(f"{other.pool} was not measured with {metric} on {entry.test}, as {first.pool} was.")
-                elif entry.figures[metric].signature != twin.figures[metric].signature:
-                    reasons.append(f"{metric} of {first.pool} and {other.pool} have different signatures.")
-            if twin is not None and twin.checksum != entry.checksum:
-                reasons.append(f"{first.pool} and {other.pool} were measured on different rows of {entry.test}.")
-        if first.identity.get("translate") != other.identity.get("translate"):
-            reasons.append(f"{first.pool} and {other.pool} were decoded with different settings.")
-    return tuple(dict.fromkeys(reasons))
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -240,7 +240,7 @@ def _metric_or_none(name: str, target: str, spec: EvaluateSpec) -> Metric | None
 
 
 def _measure(name: str, metric: Metric, texts: Segments, records: Sequence[dict[str, Any]]) -> Figure:
-    """The figure of a direction; statistics, scores and notes go into the records of its segments."""
+    """The figure of a direction; statistics, scores, notes and errors go into the records of its segments."""
     statistics = metric.statistics(texts)
     notes = metric.notes(texts) or [None] * len(records)
     for record, of_segment, note in zip(records, statistics, notes, strict=True):
@@ -249,5 +249,10 @@ def _measure(name: str, metric: Metric, texts: Segments, records: Sequence[dict[
         record["scores"][name] = None if score is None else round(score, 4)
         if note is not None:
             record["notes"][name] = note
+    errors = metric.errors(texts)
+    if errors is not None:
+        for record, of_hypothesis in zip(records, errors, strict=True):
+            found = [{**asdict(error), "confidence": round(error.confidence, 4)} for error in of_hypothesis]
+            record.setdefault("errors", {})[name] = found
     value = metric.corpus_score(statistics)
     return Figure(value, metric.signature, None if value is None else interval(metric, statistics))

@@ -21,6 +21,7 @@ from hexapla.analyze.repetition import memorisation, repetition_features, repeti
 from hexapla.analyze.representations.section import representations_section
 from hexapla.analyze.store import write_sections
 from hexapla.common.artifacts import is_complete, read_json
+from hexapla.evaluate.comparability import OnPurpose
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.languages import Direction
 from hexapla.pipeline.bases import aligned_layers
@@ -118,12 +119,14 @@ def _analyze_part(run: FinishedPart) -> Iterator[Section]:
     yield repetition_section(training, memorised)
 
 
-def analyze_together(tables: Mapping[str, ScoreTable], num_parameters: Mapping[str, int]) -> Iterator[Section]:
+def analyze_together(
+    tables: Mapping[str, ScoreTable], num_parameters: Mapping[str, int], on_purpose: OnPurpose
+) -> Iterator[Section]:
     """What can be said about pools of several runs by their scores: differences, conflict and synergy."""
     yield from differences(tables)
     if SEPARATE in tables and len(set(tables) - {SEPARATE, BASE_POOL}) > 0:
         measured = measure_conflict(tables, baseline=BASE_POOL)
-        yield from conflict_sections(measured, tables, num_parameters)
+        yield from conflict_sections(measured, tables, num_parameters, on_purpose)
 
 
 def differences(tables: Mapping[str, ScoreTable]) -> Iterator[Section]:

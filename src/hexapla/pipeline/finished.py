@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hexapla.analyze.report import RunInfo
 from hexapla.common.artifacts import read_json, write_json
 from hexapla.common.errors import CorruptArtifactError, UserError
 from hexapla.data.stage import Corpus, load_corpus
+from hexapla.data.storage import SUMMARY_FILE as CORPUS_SUMMARY_FILE
 from hexapla.evaluate.comparison import PoolCost
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.merge.report import REPORT_FILE
@@ -33,21 +34,44 @@ _FORMAT = 1
 _KINDS = ("corpus", "vocabulary", "models", "adapters", "pools", "scores", "representations")
 
 
+class Corpora:
+    """Corpora by folder, whose name is the digest of what made them; the latest is held, and no other.
+
+    Parts that read through the same object thus hold one copy, however many of them were made of the same corpus.
+    """
+
+    def __init__(self) -> None:
+        self._latest: tuple[Path, Corpus] | None = None
+
+    def read(self, folder: Path) -> Corpus:
+        """The corpus in a folder.
+
+        Raises:
+            CorruptArtifactError: it is damaged.
+        """
+        if self._latest is None or self._latest[0] != folder:
+            self._latest = None  # let go before the next is read
+            self._latest = folder, load_corpus(folder)
+        return self._latest[1]
+
+
 @dataclass(frozen=True)
 class FinishedPart:
     """What one recipe left: the run's own, or one of its variants.
 
     Attributes:
         folders: kind (see `_KINDS`) → name → folder; a kind that the run was not asked for is empty.
+        corpora: what corpora are read through; a `FinishedRun` gives all of its parts the same.
     """
 
     recipe: Recipe
     folders: Mapping[str, Mapping[str, Path]]
+    corpora: Corpora = field(default_factory=Corpora, repr=False, compare=False)
 
-    @cached_property
+    @property
     def corpus(self) -> Corpus:
         """The corpus that was trained and measured on."""
-        return load_corpus(self.folders["corpus"][self.recipe.name])
+        return self.corpora.read(self.folders["corpus"][self.recipe.name])
 
     @cached_property
     def pools(self) -> dict[str, Pool]:
@@ -127,6 +151,12 @@ class FinishedRun:
     stage_seconds: Mapping[str, float]
     warnings: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        """Let the parts read their corpora through one object."""
+        corpora = Corpora()
+        parts = {label: replace(part, corpora=corpora) for label, part in self.parts.items()}
+        object.__setattr__(self, "parts", parts)
+
     @classmethod
     def load(cls, out: Path) -> FinishedRun:
         """Read `run.json` and the recipe beside it.
@@ -195,6 +225,17 @@ class FinishedRun:
         return {name: table for part in self.parts.values() for name, table in part.asked.items()}
 
     @property
+    def on_purpose(self) -> dict[str, frozenset[str]]:
+        """Pool → the settings of decoding that its variant, or its value of the sweep, changes, if there are any."""
+        own = self.recipe.translate.resolved()
+        found: dict[str, frozenset[str]] = {}
+        for part in self.parts.values():
+            decoding = part.recipe.translate.resolved()
+            if changed := frozenset(key for key in own if decoding[key] != own[key]):
+                found |= dict.fromkeys(part.tables, changed)
+        return found
+
+    @property
     def training(self) -> dict[str, dict[str, Any]]:
         """As of the parts, the variant's name before those of its adapters and models; equal ones once."""
         found: dict[str, dict[str, Any]] = {}
@@ -228,6 +269,7 @@ class FinishedRun:
             machine=self.machine,
             stage_seconds=self.stage_seconds,
             costs=self.costs,
-            corpus=last.corpus.summary,
+            corpus=read_json(last.folders["corpus"][last.recipe.name] / CORPUS_SUMMARY_FILE),
             warnings=self.warnings,
+            on_purpose=self.on_purpose,
         )

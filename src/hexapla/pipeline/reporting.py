@@ -53,7 +53,7 @@ def report_run(run: FinishedRun, sections: Sequence[Section]) -> Outcome:
     report = write_report(
         run.out, run=run.info, tables=tables, training=run.training, merges=run.merges, sections=sections
     )
-    comparison = comparison_table(tables, run.costs)
+    comparison = comparison_table(tables, run.costs, run.on_purpose)
     write_text(run.out / COMPARISON_FILE, comparison + "\n")
     return Outcome(run.out, report, comparison, run.warnings)
 
@@ -91,14 +91,17 @@ def analyze_runs(outs: Sequence[Path], into: Path | None) -> str:
         return f"{_text(sections)}\n\nreport  {outcome.report}"
     tables: dict[str, ScoreTable] = {}
     num_parameters: dict[str, int] = {}
+    on_purpose: dict[str, frozenset[str]] = {}
     for out in outs:
         run = FinishedRun.load(out)
         measured = {name: table for part in run.parts.values() for name, table in part.tables.items()}
+        changed = run.on_purpose
         for name, table in measured.items():
             shown = name if name not in tables else f"{out.name}/{name}"
             tables[shown] = replace(table, pool=shown)
             num_parameters[shown] = run.costs[name].num_parameters
-    sections = list(analyze_together(tables, num_parameters))
+            on_purpose[shown] = changed.get(name, frozenset())
+    sections = list(analyze_together(tables, num_parameters, on_purpose))
     folder = into if into is not None else Path("analysis")
     write_analysis(folder, " and ".join(out.name for out in outs), sections)
     return f"{_text(sections)}\n\nanalysis  {folder}"

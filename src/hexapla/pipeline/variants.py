@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,8 +33,10 @@ def last_table(part: FinishedPart) -> ScoreTable:
     return list(part.tables.values())[-1]
 
 
-def _targets(part: FinishedPart) -> list[Target]:
-    return list(itertools.chain.from_iterable(part.training_targets.values()))
+def _targets(part: FinishedPart) -> Iterator[Target]:
+    """Read when they are counted, so that no two variants' are in memory together."""
+    for targets in part.training_targets.values():
+        yield from targets
 
 
 def _point(run: FinishedRun, key: str, value: Any) -> SweepPoint:

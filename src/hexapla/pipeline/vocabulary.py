@@ -6,6 +6,8 @@ import itertools
 import sys
 from pathlib import Path
 
+from hexapla.analyze.pretraining import vocabulary_table
+from hexapla.analyze.tables import to_text
 from hexapla.base import fingerprint, load_tokenizer
 from hexapla.common.artifacts import write_json
 from hexapla.data.stage import Corpus, stream_rows
@@ -17,7 +19,7 @@ VOCABULARY_FILE = "vocabulary.json"
 
 def show_vocabulary(recipe: Recipe, corpus: Corpus, workspace: Workspace) -> Path:
     """Measure the fertility of every language on the text for pre-training, once: printed, and kept as an artifact."""
-    from hexapla.train.pretrain.vocabulary import measure_vocabulary, vocabulary_table
+    from hexapla.train.pretrain.vocabulary import measure_vocabulary
 
     hub = recipe.hubs[0]
     paths = [path for path in (corpus.bilingual, corpus.monolingual) if path is not None]
@@ -30,8 +32,9 @@ def show_vocabulary(recipe: Recipe, corpus: Corpus, workspace: Workspace) -> Pat
 
     def build(aside: Path, _: Path) -> None:
         rows = itertools.chain.from_iterable(map(stream_rows, paths))
-        records = measure_vocabulary(load_tokenizer(recipe.base_model), rows, hub=hub, seed=recipe.seed)
-        write_json(aside / VOCABULARY_FILE, [record.to_record() for record in records])
-        print(vocabulary_table(records, hub), file=sys.stderr, flush=True)
+        found = measure_vocabulary(load_tokenizer(recipe.base_model), rows, hub=hub, seed=recipe.seed)
+        records = [fertility.to_record() for fertility in found]
+        write_json(aside / VOCABULARY_FILE, records)
+        print(to_text(vocabulary_table(records, hub)), file=sys.stderr, flush=True)
 
     return workspace.make("vocabulary", recipe.name, key, build)

@@ -58,19 +58,27 @@ function options(select, entries) {
 }
 
 function fillControls(form, index) {
-  const { test, compare, failure, scope, metric, first, second } = form.elements;
+  const { test, mark, failure, scope, metric, first, second } = form.elements;
   const pools = index.pools.map((name, position) => [position, name]);
   const tests = [...new Set(index.directions.map((entry) => entry.test))];
   options(test, tests.map((name) => [name, name]));
   test.parentElement.hidden = tests.length < 2;
   fillDirections(form, index);
-  options(compare, [["reference", "the reference"], ...pools.map(([n, name]) => [n, name]), ["", "nothing"]]);
+  options(mark, [
+    ...index.withErrors.map(({ name, title }) => [`errors ${name}`, `errors, by ${title}`]),
+    ["reference", "differences from the reference"],
+    ...pools.map(([n, name]) => [n, `differences from ${name}`]),
+    ["", "nothing"],
+  ]);
   options(failure, [
     ["", "all sentences"],
     ["any", "failed in any way"],
     ["none", "did not fail"],
     ...index.failures.map(({ title }, position) => [position, title]),
     ["finish", "cut off"],
+    ...index.withErrors.flatMap(({ name, title }) =>
+      ["critical", "major", "minor"].map((severity) => [`${severity} ${name}`, `${severity} errors, by ${title}`]),
+    ),
   ]);
   options(scope, [["", "any pool"], ...pools]);
   options(metric, index.metrics.map(({ title }, position) => [position, title]));
@@ -112,6 +120,7 @@ async function loaded(index, entry) {
 function asked(form) {
   const { elements } = form;
   const number = (name) => (elements[name].value === "" ? null : Number(elements[name].value));
+  const [mark, errors] = elements.mark.value.split(" ");
   return {
     test: elements.test.value,
     direction: elements.direction.value,
@@ -125,7 +134,8 @@ function asked(form) {
     first: number("first"),
     second: number("second"),
     order: number("order"),
-    compare: elements.compare.value,
+    errors, // of this metric are marked; undefined: differences are, or nothing
+    compare: errors === undefined ? mark : "",
     pools: [...form.querySelectorAll("[name=pool]:checked")].map((box) => Number(box.value)),
   };
 }
@@ -170,6 +180,11 @@ function scoreOf(index, { direction, row }, metric, pool) {
   return name === undefined ? null : direction.scores[name][pool][row];
 }
 
+// Null where they were not looked for, or not kept.
+function errorsOf(direction, metric, pool, row) {
+  return direction.errors?.[metric]?.[pool][row] ?? null;
+}
+
 function wanted(index, direction, row, wish) {
   const pools = wish.scope === null ? wish.pools : [wish.scope];
   if (wish.words !== "") {
@@ -178,8 +193,10 @@ function wanted(index, direction, row, wish) {
     if (!texts.some((text) => text.toLowerCase().includes(wish.words))) return false;
   }
   if (wish.failure !== "") {
+    const [severity, metric] = wish.failure.split(" ");
     const failed = pools.some((pool) => {
       if (wish.failure === "finish") return String(row) in direction.finish[pool];
+      if (metric !== undefined) return errorsOf(direction, metric, pool, row)?.some((error) => error.severity === severity);
       const bits = direction.failed[pool][row];
       return ["any", "none"].includes(wish.failure) ? bits !== 0 : (bits >> Number(wish.failure)) & 1;
     });
@@ -222,8 +239,15 @@ function showPage(form, state) {
     pager.querySelector("[data-step='-1']").disabled = state.page === 0;
     pager.querySelector("[data-step='1']").disabled = state.page === numPages - 1;
   }
-  document.querySelector(".key-to-marks").hidden = wish.compare === "" || !rows.length;
+  showKey(index, rows.length === 0 ? "" : wish.errors !== undefined ? "errors" : wish.compare && "differences", wish);
   document.getElementById("listed").replaceChildren(...shown.map((item) => sentence(index, item, wish)));
+}
+
+// What the marks mean; kind is "differences", "errors" or "".
+function showKey(index, kind, wish) {
+  for (const key of document.querySelectorAll("[data-key]")) key.hidden = key.dataset.key !== kind;
+  const metric = index.withErrors.find(({ name }) => name === wish.errors);
+  document.querySelector("[data-key=errors] > span").textContent = metric?.title ?? "";
 }
 
 function sentence(index, item, wish) {
@@ -263,13 +287,16 @@ function translation(index, item, wish, pool) {
   }
   const compared = wish.compare === "reference" ? direction.references[row] : direction.outputs[row][wish.compare];
   const written = made("span", { className: "text", dir: "auto", lang: direction.targetTag });
-  if (wish.compare === "" || compared === null || Number(wish.compare) === pool) written.append(text);
+  const errors = errorsOf(direction, wish.errors, pool, row);
+  if (errors !== null) written.append(...markedErrors(text, errors));
+  else if (wish.compare === "" || compared === null || Number(wish.compare) === pool) written.append(text);
   else {
     for (const [kind, part] of difference(compared, text)) {
       written.append(kind === "same" ? part : made(kind, {}, part));
     }
   }
-  line.append(made("td", {}, written, ...badges(index, item, pool)));
+  const lacking = wish.errors !== undefined && errors === null ? [made("small", {}, "errors were not kept ")] : [];
+  line.append(made("td", {}, written, ...lacking, ...badges(index, item, pool)));
   index.metrics.forEach((metric, number) => {
     const values = wish.pools.map((other) => scoreOf(index, item, number, other)).filter((value) => value !== null);
     const value = scoreOf(index, item, number, pool);
@@ -278,6 +305,22 @@ function translation(index, item, wish, pool) {
     line.append(made("td", { className: isBest ? "number best" : "number", "data-title": metric.title }, shownNumber(value)));
   });
   return line;
+}
+
+// A text in pieces, of which the errors are marked. Places count code points, as Python does.
+function markedErrors(text, errors) {
+  const letters = Array.from(text);
+  const pieces = [];
+  let place = 0;
+  for (const { start, end, severity, confidence } of errors) {
+    const first = Math.max(start, place); // errors can share a letter that the tokenizer splits
+    const last = Math.max(end, first);
+    const title = `${severity} error, ${Math.round(confidence * 100)} % sure`;
+    pieces.push(letters.slice(place, first).join(""));
+    pieces.push(made("mark", { className: severity, title }, letters.slice(first, last).join("")));
+    place = last;
+  }
+  return [...pieces, letters.slice(place).join("")];
 }
 
 function badges(index, { direction, row }, pool) {

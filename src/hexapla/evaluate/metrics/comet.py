@@ -6,6 +6,7 @@ Their published checkpoints are read and scored by our own loader, `hexapla.neur
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,6 +21,7 @@ from hexapla.neural.tokenizer import EncoderFiles, find_encoder_files
 
 if TYPE_CHECKING:
     from hexapla.neural.scorer import Scorer
+    from hexapla.neural.spans import ErrorSpan
 
 
 class NeuralMetric(MeanMetric):
@@ -70,9 +72,7 @@ class NeuralMetric(MeanMetric):
         """
         if not segments.hypotheses:
             return []
-        scorer = _shared_scorer(self._checkpoint, self._files, self._placement)
-        references = segments.required("references") if "references" in self.needs else None
-        scores = scorer.score(segments.required("sources"), segments.hypotheses, references)
+        scores = self._scorer().score(*self._texts(segments))
         for number, score in enumerate(scores, start=1):
             if not math.isfinite(score):
                 direction = f"{segments.source}-{self._target}" if segments.source else f"into {self._target}"
@@ -82,6 +82,14 @@ class NeuralMetric(MeanMetric):
                     hint="Set neural.precision to fp32; if that does not help, fetch the checkpoint anew.",
                 )
         return [[score, 1.0] for score in scores]
+
+    def _scorer(self) -> Scorer:
+        return _shared_scorer(self._checkpoint, self._files, self._placement)
+
+    def _texts(self, segments: Segments) -> tuple[Sequence[str], Sequence[str], Sequence[str] | None]:
+        """Sources, hypotheses, and references where the model reads them."""
+        references = segments.required("references") if "references" in self.needs else None
+        return segments.required("sources"), segments.hypotheses, references
 
 
 class Comet22(NeuralMetric):
@@ -109,6 +117,20 @@ class XcometXl(NeuralMetric):
     needs: ClassVar[tuple[Text, ...]] = ("sources", "references")
     name = "xcomet-xl"
     model_class = "xcomet_metric"
+
+    def errors(self, segments: Segments) -> Sequence[Sequence[ErrorSpan]]:
+        """Those that were weighed into the statistics; where these were asked for before, nothing is encoded again.
+
+        Raises:
+            UserError: as `statistics`.
+        """
+        if not segments.hypotheses:
+            return []
+        from hexapla.neural.xcomet import XcometScorer
+
+        scorer = self._scorer()
+        assert isinstance(scorer, XcometScorer), "the class of the checkpoint was looked at"
+        return scorer.find_errors(*self._texts(segments))
 
 
 class XcometXxl(XcometXl):

@@ -18,6 +18,8 @@ from hexapla.evaluate.metrics.settings import MetricSettings
 if TYPE_CHECKING:
     import numpy as np
 
+    from hexapla.neural.spans import ErrorSpan
+
 Text = Literal["sources", "references"]
 
 
@@ -118,6 +120,10 @@ class Metric(ABC):
 
     def notes(self, segments: Segments) -> list[str | None] | None:
         """A word on each segment beside its figure, such as the language that was identified; None: none at all."""
+        return None
+
+    def errors(self, segments: Segments) -> Sequence[Sequence[ErrorSpan]] | None:
+        """The errors that the metric finds in each hypothesis, in their order; None: it does not look for them."""
         return None
 
 

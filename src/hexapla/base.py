@@ -197,7 +197,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """
     import torch
 
-    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "bf16" and not has_bf16:
         raise UserError("This GPU has no bf16.", where="precision", hint="Set it to fp32 or auto.")
     if precision == "bf16" or (precision == "auto" and device.type == "cuda" and has_bf16):

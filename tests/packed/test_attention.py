@@ -13,6 +13,7 @@ import transformers
 from torch import Tensor
 
 from hexapla.base import Base, load_model
+from hexapla.common.errors import UserError
 from hexapla.packed import attention
 from hexapla.packed.layout import sequence_layout
 from hexapla.train.bank.packing import PackedBatch, Piece
@@ -161,8 +162,7 @@ def test_attention_sinks_are_refused() -> None:
         )
 
 
-@pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize(("causal", "window"), [(True, None), (True, 4), (False, None)])
 @pytest.mark.parametrize("softcap", [None, 2.0])
 @pytest.mark.parametrize("device", DEVICES)
 def test_every_sequence_is_attended_to_by_itself_alone(
@@ -170,38 +170,61 @@ def test_every_sequence_is_attended_to_by_itself_alone(
 ) -> None:
     lengths = np.array([5, 9, 1, 9, 8])
     generator = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(1, heads, lengths.sum(), 8, generator=generator) for heads in (4, 2, 2))
+    states = [torch.randn(1, heads, lengths.sum(), 8, generator=generator) for heads in (4, 2, 2)]
+    direction = torch.randn(1, lengths.sum(), 4, 8, generator=generator)
     module = torch.nn.Identity()
     module.is_causal = causal
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32  # what the variable-length kernel takes
-    found, _ = attention.packed_attention(
-        module,
-        *(states.to(device, dtype) for states in (query, key, value)),
-        None,
-        scaling=0.3,
-        packed=sequence_layout(lengths, device, causal=causal),
-        sliding_window=window,
-        softcap=softcap,
-    )
+    # the variable-length kernel takes half precision only
+    given = [each.to(device, torch.bfloat16 if device == "cuda" else torch.float32).requires_grad_() for each in states]
+    layout = sequence_layout(lengths, device, causal=causal)
+    settings: dict[str, Any] = {"scaling": 0.3, "packed": layout, "sliding_window": window, "softcap": softcap}
+    found, _ = attention.packed_attention(module, *given, None, **settings)
+    gradients = torch.autograd.grad(found, given, direction.to(found))
+
+    alone = [each.clone().requires_grad_() for each in states]
     ends = np.cumsum(lengths)
-    for start, end in zip(ends - lengths, ends, strict=True):
-        q, k, v = (
-            query[0, :, start:end],
-            *(states[0, :, start:end].repeat_interleave(2, dim=0) for states in (key, value)),
-        )
-        scores = q @ k.transpose(1, 2) * 0.3
-        if softcap is not None:
-            scores = softcap * torch.tanh(scores / softcap)
-        place = torch.arange(end - start)
-        distance = place[:, None] - place
-        hidden = (distance < 0) if causal else torch.zeros_like(distance, dtype=torch.bool)
-        if window is not None:
-            hidden |= distance.abs() >= window
-        expected = scores.masked_fill(hidden, -torch.inf).softmax(-1) @ v
-        tolerance = 1e-5 if dtype == torch.float32 else 3e-2
-        torch.testing.assert_close(
-            found[0, start:end].float().cpu(), expected.transpose(0, 1), rtol=tolerance, atol=tolerance
-        )
+    parts = [
+        _attention_by_hand([each[0, :, start:end] for each in alone], causal, window, softcap)
+        for start, end in zip(ends - lengths, ends, strict=True)
+    ]
+    expected = torch.cat(parts)[None]
+    expected_gradients = torch.autograd.grad(expected, alone, direction)
+    tolerance = 5e-2 if device == "cuda" else 1e-5
+    for one, other in zip((found, *gradients), (expected, *expected_gradients), strict=True):
+        torch.testing.assert_close(one.float().cpu(), other, rtol=tolerance, atol=tolerance)
+
+
+def _attention_by_hand(states: list[Tensor], causal: bool, window: int | None, softcap: float | None) -> Tensor:
+    """Of one sequence: [H, T, E], [J, T, E], [J, T, E] → [T, H, E]."""
+    q, k, v = states[0], *(each.repeat_interleave(2, dim=0) for each in states[1:])
+    scores = q @ k.transpose(1, 2) * 0.3
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    place = torch.arange(q.shape[1])
+    distance = place[:, None] - place
+    hidden = (distance < 0) if causal else torch.zeros_like(distance, dtype=torch.bool)
+    if window is not None:
+        hidden |= distance >= window
+    return (scores.masked_fill(hidden, -torch.inf).softmax(-1) @ v).transpose(0, 1)
+
+
+def test_windows_that_only_a_mask_would_hold_are_refused_where_they_would_act() -> None:
+    shape = {"vocab_size": 384, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 2, "sliding_window": 6}
+    config = transformers.PhimoeConfig(**shape, **heads, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    with torch.random.fork_rng(devices=[]):
+        model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    assert _run(model, _batch((6, 2))).isfinite().all()
+    with pytest.raises(UserError, match=r"7 tokens is longer than the attention window of this base \(6 tokens\)"):
+        _run(model, _batch((6, 7)))
+
+
+def test_encoders_with_windows_are_refused() -> None:
+    states, module = torch.zeros(1, 2, 3, 8), torch.nn.Identity()
+    module.is_causal = False
+    settings: dict[str, Any] = {"scaling": 1.0, "packed": _batch((3,)).layout, "sliding_window": 2}
+    with pytest.raises(NotImplementedError, match="encoders has no windows"):
+        attention.packed_attention(module, states, states, states, None, **settings)
 
 
 def test_autocast_sets_the_precision() -> None:

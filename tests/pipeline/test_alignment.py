@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import hexapla
+from hexapla.analyze.representations.stage import System
 from hexapla.cli.main import main
 from hexapla.common.artifacts import read_json, read_jsonl
 from hexapla.pipeline.finished import FinishedRun
+from hexapla.pipeline.representations import aligned_layer, read_profiles
 from tests.pipeline.world import Finished, run, write_recipe
 
 Capture = pytest.CaptureFixture[str]
@@ -101,6 +105,40 @@ def test_the_report_looks_inside_every_model_once(alignx: Finished) -> None:
         assert f"{name}," in table
 
 
+@pytest.mark.parametrize(
+    ("pools", "said"),
+    [(("base", "alignx"), "aligned"), (("alignx.aligned",), "aligned"), (("base", "control"), "looked at")],
+)
+def test_looking_inside_looks_where_pools_were_aligned(
+    pools: tuple[str, ...], said: str, alignx: Finished, tmp_path: Path
+) -> None:
+    given = [str(alignx.pool(name)) for name in pools]
+    words = ["--data", str(alignx.out), "--rows", "4", "--out", str(tmp_path)]
+    assert main(["analyze", "representations", *given, *words]) == 0
+    with (tmp_path / "tables" / "representations-summary.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {word for row in rows for word in row["at"].split(", ")} & {"aligned", "looked at"} == {said}
+    if said == "aligned":
+        assert [row["layer"] for row in rows if "aligned" in row["at"].split(", ")] == ["1"] * len(pools)
+
+
+def test_what_was_merged_or_is_of_another_depth(alignx: Finished) -> None:
+    """A merged pool says where its experts were aligned; of models of several depths no layer is the one."""
+    pool = hexapla.Pool.load(alignx.pool("alignx"))
+    part = FinishedRun.load(alignx.out).parts["alignx"]
+    [measured] = read_profiles({"alignx": part.folders["representations"]["alignx"]})
+    merged = replace(pool.description, provenance={"trained": pool.description.provenance})
+    system = System("alignx", pool.description.base, replace(pool, description=merged))
+    assert aligned_layer([system], [measured]) == 1
+    deeper = replace(measured, depth=4)
+    base = System("base", pool.description.base)
+    assert aligned_layer([base, system], [measured, measured]) == 1
+    assert aligned_layer([base, system], [deeper, measured]) is None
+    assert aligned_layer([base], [measured]) is None
+    foreign = replace(pool.description, provenance={"recipe": "mine.yaml"})
+    assert aligned_layer([System("x", base.base, replace(pool, description=foreign))], [measured]) is None
+
+
 def test_a_second_run_makes_nothing(alignx: Finished) -> None:
     before = alignx.artifacts()
     run(alignx.recipe, alignx.out)
@@ -181,3 +219,6 @@ def test_plan_and_check_speak_of_the_alignment(tmp_path: Path, qwen3_base: Path,
     assert (alignment["examples"], alignment["steps"]) == (48, 2)
     assert main(["check", str(recipe)]) == 0
     assert "align draws languages together at layer 1 of 2" in capsys.readouterr().out
+    idle = ["--set", "align.objectives.semantic=0", "--set", "align.objectives.matching=0"]
+    assert main(["check", str(recipe), *idle, "--set", "align.objectives.layer=99"]) == 0
+    assert "draws languages together" not in capsys.readouterr().out

@@ -17,7 +17,8 @@ from hexapla.common.artifacts import read_json, read_jsonl
 from hexapla.data.storage import Corpus, load_corpus
 from hexapla.languages import Direction
 from hexapla.pipeline.analysis import analyze_run
-from hexapla.pipeline.finished import Corpora, FinishedPart, FinishedRun
+from hexapla.pipeline.corpora import Corpora
+from hexapla.pipeline.finished import FinishedPart, FinishedRun
 from tests.pipeline.world import Finished, run, write_recipe
 
 Capture = pytest.CaptureFixture[str]
@@ -146,7 +147,7 @@ def test_variants_of_one_corpus_hold_one_copy(lmt: Finished, monkeypatch: pytest
         read.append(folder)
         return load_corpus(folder)
 
-    monkeypatch.setattr("hexapla.pipeline.finished.load_corpus", counting)
+    monkeypatch.setattr("hexapla.pipeline.corpora.load_corpus", counting)
     found = FinishedRun.load(lmt.out)
     assert len({id(part.corpus) for part in found.parts.values()}) == 1
     assert list(analyze_run(found))
@@ -170,7 +171,7 @@ def test_of_several_corpora_the_latest_is_held(lmt: Finished, tmp_path: Path, mo
         held.append(first())
         return load_corpus(folder)
 
-    monkeypatch.setattr("hexapla.pipeline.finished.load_corpus", looking)
+    monkeypatch.setattr("hexapla.pipeline.corpora.load_corpus", looking)
     other = corpora.read(tmp_path / "other")
     assert held == [None], "the one before goes first: there is never room needed for two"
     assert corpora.read(tmp_path / "other") is other

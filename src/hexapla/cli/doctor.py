@@ -40,7 +40,7 @@ def execute(options: argparse.Namespace) -> None:
     print(f"{'disk here':<13} {shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB free")
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
+        bf16 = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bf16"
         print(f"{'gpu ' + str(index):<13} {properties.name}, {properties.total_memory / 2**30:.1f} GiB, {bf16}")
     for extra, module in _EXTRAS.items():
         there = importlib.util.find_spec(module) is not None

@@ -8,6 +8,8 @@ heads, J key heads, E head width, B sequences of a bucket, T its longest.
 
 from __future__ import annotations
 
+import inspect
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from hexapla.common.errors import UserError
 from hexapla.packed.layout import AttentionBucket, SequenceLayout
 
 PACKED = "hexapla_packed"
@@ -45,16 +48,21 @@ def packed_attention(
         packed: where the sequences lie; made for an encoder where the model is one.
 
     Raises:
-        NotImplementedError: the model has attention sinks (`s_aux`).
+        NotImplementedError: the model has attention sinks (`s_aux`), or is an encoder with windows.
+        UserError: a sequence is longer than a window that the architecture keeps in its mask alone.
     """
     if s_aux is not None:
         raise NotImplementedError("packed attention has no attention sinks")
+    causal = bool(getattr(module, "is_causal", True))
+    if sliding_window is None:
+        _refuse_unseen_window(module, packed.longest)
+    elif not causal:
+        raise NotImplementedError("packed attention of encoders has no windows")
     if torch.is_autocast_enabled(query.device.type):
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     states = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
-    causal = bool(getattr(module, "is_causal", True))
-    if softcap is None and _takes_varlen(query):
+    if softcap is None and _takes_varlen(query, value):
         return _varlen(states, packed, scaling, causal, sliding_window)[None], None
     padded = [_Pad.apply(tensor, packed.gather, packed.scatter) for tensor in states]
     sizes = [bucket.num_sequences * bucket.length for bucket in packed.buckets]
@@ -76,10 +84,38 @@ def _no_mask(*_arguments: Any, **_keywords: Any) -> None:
     return None
 
 
-def _takes_varlen(query: Tensor) -> bool:
-    """Whether the kernel's demands on device, precision and head width are met."""
-    half = query.dtype in (torch.bfloat16, torch.float16)
-    return query.is_cuda and half and query.shape[-1] % 8 == 0 and query.shape[-1] <= 256
+def _refuse_unseen_window(module: torch.nn.Module, longest: int) -> None:
+    """Nothing, unless a layer that was not told of a window should have one: it is in a mask that is never made."""
+    config = getattr(module, "config", None)
+    kinds = getattr(config, "layer_types", None)
+    kind = "sliding_attention" if kinds is None else kinds[module.layer_idx]
+    sizes = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
+    window = getattr(config, sizes[kind], None) if kind in sizes else None
+    if window is not None and window < longest:
+        raise UserError(
+            f"A sequence of {longest} tokens is longer than the attention window of this base ({window} tokens), which "
+            "training without padding does not see in this architecture.",
+            where="base",
+            hint=f"Keep sequences to {window} tokens, or set train.method: peft, which trains on any architecture.",
+        )
+
+
+def _takes_varlen(query: Tensor, value: Tensor) -> bool:
+    """Whether the variable-length kernel is there, and its demands on device, precision and head widths are met."""
+    width = query.shape[-1]
+    fits = query.dtype in (torch.bfloat16, torch.float16) and width % 8 == 0 and width <= 256
+    return query.is_cuda and fits and value.shape[-1] == width and _has_varlen(query.device)
+
+
+@cache
+def _has_varlen(device: torch.device) -> bool:
+    """Flash attention wants an Ampere GPU or a later one, our call a torch whose kernel takes windows (2.11)."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    takes_windows = "window_size" in inspect.signature(varlen_attn).parameters
+    return takes_windows and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _varlen(states: list[Tensor], packed: SequenceLayout, scaling: float, causal: bool, window: int | None) -> Tensor:
@@ -90,8 +126,7 @@ def _varlen(states: list[Tensor], packed: SequenceLayout, scaling: float, causal
     heads_per_key = query.shape[1] // key.shape[1]
     if heads_per_key > 1:
         key, value = (tensor.repeat_interleave(heads_per_key, dim=1) for tensor in (key, value))
-    before = -1 if window is None else window - 1
-    window_size = (before, 0 if causal else before)
+    window_size = (-1 if window is None else window - 1, 0 if causal else -1)
     starts, longest = packed.cumulative, packed.longest
     out = varlen_attn(query, key, value, starts, starts, longest, longest, scale=scaling, window_size=window_size)
     assert isinstance(out, Tensor)
@@ -113,8 +148,7 @@ def _bucket_attention(
     if softcap is not None or (window is not None and window < T):
         place = torch.arange(T, device=q.device)
         distance = place[:, None] - place[None, :]
-        reach = T if window is None else window
-        mask = (distance > (-1 if causal else -reach)) & (distance < reach)
+        mask = (distance > (-1 if causal else -T)) & (distance < (T if window is None else window))
     if softcap is None:
         grouped = q.shape[1] != k.shape[1]
         out = F.scaled_dot_product_attention(

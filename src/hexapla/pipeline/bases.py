@@ -126,13 +126,13 @@ class Bases:
 
 
 def aligned_layers(recipe: Recipe) -> dict[str, tuple[int, int]]:
-    """Setting → the layer that it aligns, and the base's depth; only settings that the recipe has.
+    """Setting → the layer that it aligns, and the base's depth; only of losses that have a weight.
 
     Raises:
         UserError: the base has no such layer; its configuration cannot be read.
     """
-    asked = {"align.objectives.layer": None if recipe.align is None else recipe.align.objectives}
-    asked["train.objectives.layer"] = recipe.train.objectives
+    asked = {"align.objectives.layer": None if recipe.align is None else recipe.align.acting_objectives}
+    asked["train.objectives.layer"] = recipe.train.acting_objectives
     found = {}
     for where, objectives in asked.items():
         if objectives is not None:

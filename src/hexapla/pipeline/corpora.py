@@ -1,10 +1,12 @@
-"""What of a recipe decides its corpus: variants that agree in it share one."""
+"""Corpora of a recipe's parts: what decides them, and one copy in memory for all that read the same."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hexapla.data.spec import DataSpec
+from hexapla.data.stage import Corpus, load_corpus
 from hexapla.recipe import Recipe
 
 
@@ -25,3 +27,24 @@ def corpus_settings(recipe: Recipe, data: DataSpec | None = None) -> dict[str, A
         "hubs": list(recipe.hubs),
         "seed": recipe.seed,
     }
+
+
+class Corpora:
+    """Corpora by folder, whose name is the digest of what made them; the latest is held, and no other.
+
+    Parts that read through the same object thus hold one copy, however many of them were made of the same corpus.
+    """
+
+    def __init__(self) -> None:
+        self._latest: tuple[Path, Corpus] | None = None
+
+    def read(self, folder: Path) -> Corpus:
+        """The corpus in a folder.
+
+        Raises:
+            CorruptArtifactError: it is damaged.
+        """
+        if self._latest is None or self._latest[0] != folder:
+            self._latest = None  # let go before the next is read
+            self._latest = folder, load_corpus(folder)
+        return self._latest[1]

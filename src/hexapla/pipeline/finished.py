@@ -13,11 +13,12 @@ from hexapla.analyze.repetition import Target
 from hexapla.analyze.report import RunInfo
 from hexapla.common.artifacts import read_json, write_json
 from hexapla.common.errors import CorruptArtifactError, UserError
-from hexapla.data.stage import Corpus, load_corpus
+from hexapla.data.stage import Corpus
 from hexapla.data.storage import SUMMARY_FILE as CORPUS_SUMMARY_FILE
 from hexapla.evaluate.comparison import PoolCost
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.merge.report import REPORT_FILE
+from hexapla.pipeline.corpora import Corpora
 from hexapla.pipeline.examples import example_maker
 from hexapla.pool import Pool
 from hexapla.recipe import Recipe
@@ -32,27 +33,6 @@ ALIGNED_POOL = "aligned"
 """Name of the base after alignment, and of the pool that is nothing else."""
 _FORMAT = 1
 _KINDS = ("corpus", "vocabulary", "models", "adapters", "pools", "scores", "representations")
-
-
-class Corpora:
-    """Corpora by folder, whose name is the digest of what made them; the latest is held, and no other.
-
-    Parts that read through the same object thus hold one copy, however many of them were made of the same corpus.
-    """
-
-    def __init__(self) -> None:
-        self._latest: tuple[Path, Corpus] | None = None
-
-    def read(self, folder: Path) -> Corpus:
-        """The corpus in a folder.
-
-        Raises:
-            CorruptArtifactError: it is damaged.
-        """
-        if self._latest is None or self._latest[0] != folder:
-            self._latest = None  # let go before the next is read
-            self._latest = folder, load_corpus(folder)
-        return self._latest[1]
 
 
 @dataclass(frozen=True)
@@ -141,6 +121,7 @@ class FinishedRun:
         versions: package → version.
         machine: property → value.
         stage_seconds: stage → seconds of the run that made the report; a stage found finished counts finding it.
+        corpora: what all parts read their corpora through.
     """
 
     out: Path
@@ -150,11 +131,11 @@ class FinishedRun:
     machine: Mapping[str, str]
     stage_seconds: Mapping[str, float]
     warnings: tuple[str, ...]
+    corpora: Corpora = field(default_factory=Corpora, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Let the parts read their corpora through one object."""
-        corpora = Corpora()
-        parts = {label: replace(part, corpora=corpora) for label, part in self.parts.items()}
+        parts = {label: replace(part, corpora=self.corpora) for label, part in self.parts.items()}
         object.__setattr__(self, "parts", parts)
 
     @classmethod

@@ -31,7 +31,7 @@ from hexapla.pipeline.scoring import Measurement
 from hexapla.pipeline.session import Session
 from hexapla.pipeline.synthetic import make_synthetic
 from hexapla.pipeline.vocabulary import show_vocabulary
-from hexapla.pipeline.workspace import Workspace, versions
+from hexapla.pipeline.workspace import MADE_BY_RUN, Workspace, versions
 from hexapla.plan import SHARED, Job
 from hexapla.pool import Pool, PoolDescription, describe_base, write_pool
 from hexapla.prompts import Template
@@ -284,7 +284,7 @@ class Part:
     def _pool(self, description: PoolDescription, adapters: dict[str, Path], model: Path | None) -> Pool:
         recipe = self.recipe
         provenance = {
-            "made_by": "hexapla run",
+            "made_by": MADE_BY_RUN,
             "recipe": {
                 "pretrain": None if recipe.pretrain is None else recipe.pretrain.resolved(),
                 "align": None if recipe.align is None else recipe.align.resolved(),

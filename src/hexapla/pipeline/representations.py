@@ -30,9 +30,11 @@ from hexapla.data.stage import read_corpus_rows
 from hexapla.pipeline.data import file_reader, is_recipe
 from hexapla.pipeline.evaluation import parse_corpus
 from hexapla.pipeline.finished import RUN_FILE, FinishedRun
-from hexapla.pipeline.workspace import Workspace
+from hexapla.pipeline.workspace import MADE_BY_RUN, Workspace
 from hexapla.pool import POOL_FILE, Pool
 from hexapla.recipe import Recipe
+from hexapla.representations.layers import resolve_layer
+from hexapla.train.align.objectives import AlignmentSpec
 
 OUT = "representations"
 """The folder of the results where none is named."""
@@ -73,7 +75,7 @@ def look_inside(request: LookInside, out: Path | None) -> str:
         profiles = [
             load_profile(profile_artifact(system, rows, codes, request.spec, workspace, seed=0)) for system in systems
         ]
-    section = representations_section(profiles)
+    section = representations_section(profiles, aligned_layer=aligned_layer(systems, profiles))
     write_analysis(folder, " and ".join(system.name for system in systems), [section])
     shown = [to_text(item) for item in section.items if isinstance(item, Table) and item.name == _PRINTED]
     return "\n\n".join([*shown, *section.notes, f"analysis  {folder}"])
@@ -144,6 +146,35 @@ def read_profiles(folders: Mapping[str, Path]) -> list[RepresentationProfile]:
         CorruptArtifactError: one is damaged.
     """
     return [load_profile(folder) for folder in folders.values()]
+
+
+def aligned_layer(systems: Sequence[System], profiles: Sequence[RepresentationProfile]) -> int | None:
+    """The layer that the models were aligned at, as their pools say; of several, or of another depth than the first
+    model's, none.
+    """
+    found = {
+        (resolve_layer(objectives.layer, profile.depth, where=system.name), profile.depth)
+        for system, profile in zip(systems, profiles, strict=True)
+        if system.pool is not None
+        for objectives in _acting_objectives(system.pool)
+    }
+    [(layer, depth)] = found if len(found) == 1 else [(None, 0)]
+    return layer if depth == profiles[0].depth else None
+
+
+def _acting_objectives(pool: Pool) -> Iterator[AlignmentSpec]:
+    """The losses that aligned the base and the adapters of a pool, by the recipe of the run that trained it."""
+    provenance = pool.description.provenance
+    while "trained" in provenance:  # merged
+        provenance = provenance["trained"]
+    if provenance.get("made_by") != MADE_BY_RUN:
+        return
+    for stage in ("align", "train"):
+        objectives = (provenance["recipe"].get(stage) or {}).get("objectives")
+        if objectives is not None:
+            known = {name: objectives[name] for name in ("layer", "semantic", "matching")}
+            if (spec := AlignmentSpec(**known)).acts:
+                yield spec
 
 
 def find_systems(names: Sequence[str]) -> list[System]:

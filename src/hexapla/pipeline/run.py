@@ -47,6 +47,7 @@ def run_recipe(recipe: Recipe, out: Path) -> Outcome:
             machine=machine(),
             stage_seconds=session.seconds,
             warnings=tuple(session.warnings),
+            corpora=session.corpora,
         )
         with session.stage("analysis", ""):
             analysis = analyze_once(run, workspace)

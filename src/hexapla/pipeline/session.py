@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from hexapla.base import Base, fingerprint
 from hexapla.common.artifacts import digest_of
 from hexapla.common.progress import duration
-from hexapla.data.stage import Corpus, load_corpus
+from hexapla.data.stage import Corpus
+from hexapla.pipeline.corpora import Corpora
 from hexapla.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Session:
     Attributes:
         baselines: fingerprints of the bare bases that are measured already; later parts leave them out.
         made: digest of what decides an artifact → its folder, so that no part hashes files that another one has hashed.
+        corpora: what they are read through.
     """
 
     workspace: Workspace
@@ -34,8 +36,8 @@ class Session:
     seconds: dict[str, float] = field(default_factory=dict)
     baselines: set[str] = field(default_factory=set)
     made: dict[str, Path] = field(default_factory=dict)
+    corpora: Corpora = field(default_factory=Corpora)
     _engine: TorchEngine | None = None
-    _corpus: tuple[Path, Corpus] | None = None
 
     def once(self, decided_by: Any, make: Callable[[], Path]) -> Path:
         """The artifact that JSON data decides, given the files that are there while a run goes on."""
@@ -46,9 +48,7 @@ class Session:
 
     def corpus(self, folder: Path) -> Corpus:
         """The corpus in a folder; the latest one is held."""
-        if self._corpus is None or self._corpus[0] != folder:
-            self._corpus = folder, load_corpus(folder)
-        return self._corpus[1]
+        return self.corpora.read(folder)
 
     def engine(self, base: Base, precision: Literal["auto", "fp32", "bf16"]) -> TorchEngine:
         """The base for decoding; the one before is let go."""

@@ -27,6 +27,8 @@ from hexapla.common.artifacts import digest_of, explain_os_errors, is_complete, 
 from hexapla.common.errors import UserError
 from hexapla.common.progress import EventLog
 
+MADE_BY_RUN = "hexapla run"
+"""What the provenance of a run's pools calls their maker; its other entries are then those of a run."""
 _DIGEST_LENGTH = 12
 
 

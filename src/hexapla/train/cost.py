@@ -14,12 +14,13 @@ from hexapla.base import linear_shapes, model_skeleton
 from hexapla.data.examples import Example
 from hexapla.train.batching import default_micro_batch_tokens, num_steps
 from hexapla.train.spec import TrainSpec
-from hexapla.train.stage import acting_objectives
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 _BYTES_PER_TOKEN_OF_TEXT = 4.0  # assumption: UTF-8 bytes of a token, usual for byte-level BPE of 30 K entries and more
+_AUXILIARY_CHARACTERS = 25  # of a prompt that shows an auxiliary sentence: two names of its language, " and ", ": "
+_INSTRUCTION_CHARACTERS = 165  # of Stanford Alpaca's prompt: 139, or 204 with an input, which four in ten have there
 _VALUE_AND_GRADIENT_BYTES = 2 * 4  # fp32
 _MOMENTS_BYTES = {"device": 2 * 4, "host": 0, "8bit": 2}  # of one parameter, on the device
 _GOOD_VALUES_BYTES = 4  # the copy in memory that the reference trainer falls back to; the bank has its own on disk
@@ -111,7 +112,7 @@ class TrainingCost:
         context, padding, and the objectives' own losses. Logits count for every token, though only targets need them.
         """
         num_multiplied = self._shapes.num_linear + self._shapes.num_head
-        num_aligned = num_tokens if acting_objectives(self.spec) is not None else 0
+        num_aligned = num_tokens if self.spec.acting_objectives is not None else 0
         if self.spec.method == "full":
             per_token = full_flops_a_token(num_multiplied, self.spec.gradient_checkpointing)
             return num_tokens * per_token + num_aligned * 2.0 * num_multiplied
@@ -159,7 +160,7 @@ class TrainingCost:
     @property
     def num_head_entries(self) -> int:
         """Parameters of the head that matches languages, trained beside an adapter or model; 0: there is none."""
-        objectives = acting_objectives(self.spec)
+        objectives = self.spec.acting_objectives
         if objectives is None or objectives.matching == 0:
             return 0
         return 2 * objectives.matching_width * (2 * self._width + 1)
@@ -168,7 +169,7 @@ class TrainingCost:
         """Memory for the gradients in the states of a batch of so many sentence pairs, kept from its first micro-batch
         to its last: four fp32 states a pair; 0 without objectives.
         """
-        return 0 if acting_objectives(self.spec) is None else num_pairs * 4 * self._width * 4
+        return 0 if self.spec.acting_objectives is None else num_pairs * 4 * self._width * 4
 
     def alignment_bytes(self, num_pairs: int) -> int:
         """Rough memory that the objectives need to contrast so many sentence pairs; 0 without any.
@@ -177,7 +178,7 @@ class TrainingCost:
         seven copies in fp32 (two sums, an activation, their product, three gradients); four scores for every source and
         target; and four states a pair with their gradients.
         """
-        objectives = acting_objectives(self.spec)
+        objectives = self.spec.acting_objectives
         if objectives is None:
             return 0
         from hexapla.train.align import losses
@@ -262,8 +263,15 @@ def full_flops_a_token(num_multiplied: int, gradient_checkpointing: bool) -> flo
 
 
 def estimate_tokens(examples: Iterable[Example], num_prompt_characters: int = 80) -> int:
-    """Rough number of tokens before anything is tokenised: bytes of both sentences and the prompt's, by four."""
-    num_bytes = sum(
-        len(example.source.encode()) + len(example.target.encode()) + num_prompt_characters for example in examples
-    )
+    """Rough number of tokens before anything is tokenised: bytes of all sentences and the prompt's, by four."""
+    num_bytes = 0
+    for example in examples:
+        num_bytes += len(example.source.encode()) + len(example.target.encode()) + num_prompt_characters
+        if example.auxiliary is not None:
+            num_bytes += len(example.auxiliary.text.encode()) + _AUXILIARY_CHARACTERS
     return round(num_bytes / _BYTES_PER_TOKEN_OF_TEXT)
+
+
+def estimate_instruction_tokens(num_bytes: float, num_instructions: int) -> int:
+    """The same of general instructions, by the bytes of what they say and the prompt around each of them."""
+    return round((num_bytes + num_instructions * _INSTRUCTION_CHARACTERS) / _BYTES_PER_TOKEN_OF_TEXT)

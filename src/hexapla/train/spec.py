@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -48,16 +48,32 @@ class LoraSpec(Spec):
         return tuple(sorted(set(value)))
 
 
+Rate = Annotated[float, Field(gt=0)]
+Schedule = Literal["inverse-sqrt", "cosine", "constant"]
+WarmUp = Annotated[float, Field(ge=0, lt=1)]
+
+
+def rate_field(default: float, source: str) -> Any:
+    """The field `lr` of an optimiser; `source` says where its default is from, as in the two below."""
+    return Field(default=default, description=f"Highest learning rate. {source}")
+
+
+def schedule_field(default: Schedule, source: str) -> Any:
+    """The field `schedule` of an optimiser."""
+    return Field(default=default, description=f"Course of the rate after the linear warm-up. {source}")
+
+
+def warmup_field(default: float, source: str) -> Any:
+    """The field `warmup` of an optimiser."""
+    return Field(default=default, description=f"Share of all steps with linearly rising rate. {source}")
+
+
 class OptimizerSpec(Spec):
     """AdamW with decoupled weight decay (arXiv 1711.05101) and a learning rate that follows a schedule."""
 
-    lr: float = Field(default=2e-3, gt=0, description="Highest learning rate. Default: DAT.")
-    schedule: Literal["inverse-sqrt", "cosine", "constant"] = Field(
-        default="inverse-sqrt", description="Course of the rate after the linear warm-up. Default: DAT."
-    )
-    warmup: float = Field(
-        default=0.01, ge=0, lt=1, description="Share of all steps with linearly rising rate. Default: DAT."
-    )
+    lr: Rate = rate_field(2e-3, "Default: DAT.")
+    schedule: Schedule = schedule_field("inverse-sqrt", "Default: DAT.")
+    warmup: WarmUp = warmup_field(0.01, "Default: DAT.")
     weight_decay: float = Field(default=0.01, ge=0, description="Decoupled decay, times the rate. Default: DAT.")
     betas: tuple[float, float] = Field(
         default=(0.9, 0.999), description="Decay rates of the moment estimates. DAT does not say; AdamW's paper."
@@ -221,6 +237,11 @@ class TrainSpec(Spec):
             if "lr" not in self.optimizer.model_fields_set:
                 raise ValueError("optimizer.lr: the default is for adapters; method: full needs its own (LMT: 2e-5)")
         return self
+
+    @property
+    def acting_objectives(self) -> AlignmentSpec | None:
+        """The losses beside the language model's; None where none has a weight."""
+        return self.objectives if self.objectives is not None and self.objectives.acts else None
 
     @property
     def strategies(self) -> tuple[str, ...]:

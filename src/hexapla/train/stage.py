@@ -13,7 +13,6 @@ from hexapla.common.progress import EventLog
 from hexapla.data.examples import Example
 from hexapla.prompts import Template
 from hexapla.representations.layers import resolve_layer
-from hexapla.train.align.objectives import AlignmentSpec
 from hexapla.train.spec import TrainSpec
 from hexapla.train.task import TrainTask
 
@@ -87,18 +86,13 @@ def train_adapters(
                 deliver(name, partial(_train_one, trainer, task, work / name, log))
 
 
-def acting_objectives(spec: TrainSpec) -> AlignmentSpec | None:
-    """The losses beside the language model's; None where none has a weight."""
-    return spec.objectives if spec.objectives is not None and spec.objectives.acts else None
-
-
 def aligned_layer(spec: TrainSpec, config: PretrainedConfig) -> int | None:
     """The layer whose states are aligned; None where nothing is.
 
     Raises:
         UserError: the base has no such layer.
     """
-    objectives = acting_objectives(spec)
+    objectives = spec.acting_objectives
     if objectives is None:
         return None
     depth = config.get_text_config().num_hidden_layers

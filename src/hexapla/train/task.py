@@ -87,7 +87,7 @@ class Preparation:
                 instructions.
         """
         name, spec = task.job.name, self.spec.of(task.job.name)
-        aligned = spec.objectives is not None and spec.objectives.acts
+        aligned = spec.acting_objectives is not None
         encoded = self._encode(task.job, task.examples, "data.train", needs_spans=aligned)
         if task.instructions:
             encoded = self._with_instructions(task, encoded)

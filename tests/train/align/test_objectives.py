@@ -8,6 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from hexapla.train.align.objectives import AlignmentSpec
+from hexapla.train.align.spec import AlignSpec
+from hexapla.train.spec import TrainSpec
 
 
 def test_defaults_are_the_papers() -> None:
@@ -54,3 +56,8 @@ def test_what_is_refused(settings: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(("semantic", "matching", "acts"), [(0, 0, False), (0.1, 0, True), (0, 0.1, True)])
 def test_losses_without_weight_do_nothing(semantic: float, matching: float, acts: bool) -> None:
     assert AlignmentSpec(semantic=semantic, matching=matching).acts is acts
+    given = AlignmentSpec(semantic=semantic, matching=matching)
+    expected = given if acts else None
+    assert TrainSpec(objectives=given).acting_objectives == expected
+    assert AlignSpec(objectives=given).acting_objectives == expected
+    assert TrainSpec().acting_objectives is None

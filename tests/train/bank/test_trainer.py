@@ -242,7 +242,7 @@ def test_targets_that_the_base_lacks_are_refused(qwen3_base: Path, tmp_path: Pat
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     cuda = torch.device("cuda")
     assert find_machine(spec(), cuda).num_processes == 2
     assert find_machine(spec(), torch.device("cuda:1")).num_processes == 1

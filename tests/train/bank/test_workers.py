@@ -7,12 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from hexapla.common.artifacts import read_json, write_json
 from hexapla.common.errors import CorruptArtifactError, UserError
@@ -100,15 +99,6 @@ def test_a_child_dies_with_its_killed_parent(tmp_path: Path) -> None:
 
 
 # Training
-
-
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    """Equal bytes need an equal number of threads in parent and children."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.slow

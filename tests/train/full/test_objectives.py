@@ -230,6 +230,30 @@ def test_a_loss_with_nothing_to_tell_apart_is_told_once(qwen3_base: Path, tmp_pa
     assert (told["adapter"], told["part"], told["step"]) == ("de-en", "semantic", 1)
 
 
+class _Told(InterruptAt):
+    """Keeps the steps at which a loss was told to be degenerate."""
+
+    def __init__(self, step: int | None) -> None:
+        super().__init__(step)
+        self.steps: list[int] = []
+
+    def write(self, event: str, **fields: Any) -> None:
+        super().write(event, **fields)
+        if event == "train-degenerate":
+            self.steps.append(fields["step"])
+
+
+def test_taken_up_again_it_is_not_told_again(qwen3_base: Path, tmp_path: Path) -> None:
+    spec = full_spec(batch=2, objectives=OBJECTIVES, epochs=2, checkpoint_every_s=0)
+    logs = [_Told(1), _Told(2), _Told(None)]
+    for log in logs[:2]:
+        with pytest.raises(InterruptedRunError):
+            train(qwen3_base, spec, tmp_path / "model", made=task(3), log=log)
+    train(qwen3_base, spec, tmp_path / "model", made=task(3), log=logs[2])
+    assert [log.resumed_at for log in logs] == [None, 1, 2]
+    assert [log.steps for log in logs] == [[], [2], []]  # the last batch of both epochs is one example
+
+
 def test_an_objective_that_is_not_finite_ends_before_the_update_that_did_it(
     qwen3_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from hexapla.data.rows import Row
-from hexapla.train.pretrain.vocabulary import Fertility, measure_vocabulary, vocabulary_table
+from hexapla.train.pretrain.vocabulary import Fertility, measure_vocabulary
 from tests.tiny_models import tiny_tokenizer
 
 
@@ -80,15 +80,3 @@ def test_the_sample_is_bounded_and_does_not_depend_on_the_order_of_rows() -> Non
     assert first == again
     assert first[0].sentences == 10
     assert measure_vocabulary(tokenizer, rows, hub="en", seed=1, sentences=10) != first
-
-
-def test_the_table_begins_with_the_dearest_language() -> None:
-    tokenizer = _words({"I": 2})
-    records = measure_vocabulary(
-        tokenizer, [Row("r:1", {"en": "I", "de": "a b c", "zh": "我", "ky": "a b"}, "r")], hub="en", seed=0
-    )
-    lines = vocabulary_table(records, "en").splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["German", "Kyrgyz", "English", "Chinese"]
-    assert "tokens ÷ en" in lines[0]
-    assert "–" in lines[5]
-    assert lines[2].split() == ["German", "1", "1.00", "0.60", "1.67", "3.00", "0.0%", "100.0%"]

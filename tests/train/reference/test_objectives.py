@@ -11,7 +11,6 @@ import torch.nn.functional as F
 
 from hexapla.adapter import read_adapter
 from hexapla.common.artifacts import read_jsonl
-from hexapla.common.progress import EventLog
 from hexapla.data.instructions import Instruction
 from hexapla.plan import Job
 from hexapla.train.align.losses import MatchingHead
@@ -186,12 +185,13 @@ def test_without_a_weight_nothing_is_other_than_without_objectives(qwen3_base: P
     assert adapter_bytes(tmp_path / "none") == adapter_bytes(tmp_path / "idle")
 
 
-class _Events(EventLog):
-    def __init__(self) -> None:
-        super().__init__(None)
+class _Events(InterruptAt):
+    def __init__(self, step: int | None = None) -> None:
+        super().__init__(step)
         self.told: list[tuple[Any, ...]] = []
 
     def write(self, event: str, **fields: Any) -> None:
+        super().write(event, **fields)
         if event == "train-degenerate":
             self.told.append((fields["adapter"], fields["part"], fields["step"]))
 
@@ -202,6 +202,19 @@ def test_a_batch_of_one_example_is_told_once_an_adapter(qwen3_base: Path, tmp_pa
         for name in ("a", "b"):
             made.train(TrainTask(Job(name, (DE_EN,)), examples(5)), tmp_path / name, tmp_path / f"work-{name}", log)
     assert log.told == [("a", "semantic", 2), ("b", "semantic", 2)]
+
+
+def test_taken_up_again_it_is_not_told_again(qwen3_base: Path, tmp_path: Path) -> None:
+    spec = train_spec(objectives=OBJECTIVES, epochs=3, checkpoint_every_s=0)
+    made = TrainTask(Job("a", (DE_EN,)), examples(5))  # the last batch of every epoch is one example
+    logs = [_Events(1), _Events(2), _Events()]
+    with trainer(qwen3_base, spec) as trained:
+        for log in logs[:2]:
+            with pytest.raises(InterruptedRunError):
+                trained.train(made, tmp_path / "a", tmp_path / "work", log)
+        trained.train(made, tmp_path / "a", tmp_path / "work", logs[2])
+    assert [log.resumed_at for log in logs] == [None, 1, 2]
+    assert [log.told for log in logs] == [[], [("a", "semantic", 2)], []]
 
 
 def test_an_objective_that_is_not_finite_undoes_the_update_before(

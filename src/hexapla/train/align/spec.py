@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from hexapla.train.align.objectives import AlignmentSpec
 from hexapla.train.full.spec import WholeModelSpec
-from hexapla.train.spec import OptimizerSpec
+from hexapla.train.spec import OptimizerSpec, Rate, Schedule, WarmUp, rate_field, schedule_field, warmup_field
 
 
 class AlignOptimizerSpec(OptimizerSpec):
     """AdamW with AlignX's rate."""
 
-    lr: float = Field(default=2e-6, gt=0, description="Highest learning rate. Default: AlignX.")
-    schedule: Literal["inverse-sqrt", "cosine", "constant"] = Field(
-        default="cosine", description="Course of the rate after the linear warm-up. AlignX does not say; ours."
-    )
-    warmup: float = Field(
-        default=0.03, ge=0, lt=1, description="Share of all steps with linearly rising rate. AlignX does not say; ours."
-    )
+    lr: Rate = rate_field(2e-6, "Default: AlignX.")
+    schedule: Schedule = schedule_field("cosine", "AlignX does not say; ours.")
+    warmup: WarmUp = warmup_field(0.03, "AlignX does not say; ours.")
 
 
 class AlignSpec(WholeModelSpec):
@@ -44,3 +38,8 @@ class AlignSpec(WholeModelSpec):
         ge=8,
         description="Examples with a longer source sentence, or a longer target, are set aside. Default: AlignX.",
     )
+
+    @property
+    def acting_objectives(self) -> AlignmentSpec | None:
+        """The losses that align; None where none has a weight."""
+        return self.objectives if self.objectives.acts else None

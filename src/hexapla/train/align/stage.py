@@ -77,20 +77,22 @@ def align_model(
 
     log = log if log is not None else EventLog(None)
     chosen = choose_device(device)
+    objectives = spec.acting_objectives
     depth: int = load_config(base).get_text_config().num_hidden_layers
-    resolve_layer(spec.objectives.layer, depth, where="align.objectives.layer")
+    if objectives is not None:
+        resolve_layer(objectives.layer, depth, where="align.objectives.layer")
     chosen_examples = examples if spec.examples is None else sample_examples(examples, spec.examples, seed, NAME)
     encoded = _encode(base, template, spec, chosen_examples)
     lesson = _lesson(base, template, spec, seed, encoded)
     course = Course(
         name=NAME,
-        open_batches=partial(ExampleBatches, lesson, seed, apart=True, aligned=spec.objectives.acts),
+        open_batches=partial(ExampleBatches, lesson, seed, apart=True, aligned=objectives is not None),
         settings=spec,
         lora=spec.lora,
         seed=seed,
         run=lesson.digest,
         work=work,
-        objectives=spec.objectives,
+        objectives=objectives,
     )
     log.write("train-start", adapter=NAME, examples=len(encoded.examples), set_asides=encoded.set_asides)
     outcome = train_whole(course, Place(base, chosen, "align"), folder, log, num_processes=num_processes)
@@ -119,7 +121,7 @@ def _told(spec: AlignSpec, depth: int, seed: int) -> dict[str, str]:
 
     adapter = {} if spec.lora is None else {"Adapter, folded in": f"rank {spec.lora.rank}, alpha {spec.lora.alpha:g}"}
     return {
-        **told_objectives(spec.objectives, depth),
+        **told_objectives(spec.acting_objectives, depth),
         "Optimiser": told_optimizer(spec.optimizer),
         "Batch": f"{spec.batch} sequences, {spec.epochs} epoch(s), seed {seed}",
         **adapter,

@@ -18,7 +18,6 @@ from itertools import accumulate
 from hexapla.train.bank.packing import Piece
 from hexapla.train.batching import BatchOrder
 from hexapla.train.encoding import EncodedExample
-from hexapla.train.stage import acting_objectives
 from hexapla.train.task import PreparedTask
 
 
@@ -60,7 +59,7 @@ class Clock:
     def start(cls, slot: int, task: PreparedTask, seed: int) -> Clock:
         """A clock at the beginning of a task."""
         examples = task.encoded.examples
-        aligned = acting_objectives(task.spec) is not None
+        aligned = task.spec.acting_objectives is not None
         order = BatchOrder(
             [example.id for example in examples],
             batch=task.spec.batch,

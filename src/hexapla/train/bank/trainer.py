@@ -38,7 +38,7 @@ from hexapla.train.bank.waves import (
 from hexapla.train.bank.workers import Call, run_apart
 from hexapla.train.cost import TrainingCost
 from hexapla.train.spec import TrainSpec
-from hexapla.train.stage import Deliver, Translate, acting_objectives
+from hexapla.train.stage import Deliver, Translate
 from hexapla.train.task import Preparation, PreparedTask, TrainTask, context_window
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _new_plan(
         num_adapters=min(spec.bank.adapters_at_once or num_tasks, num_tasks),
         rank=stored_rank([task.spec.lora.rank for task in tasks], machine.device),
         has_dropout=any(task.spec.lora.dropout > 0 for task in tasks),
-        objectives=acting_objectives(spec),
+        objectives=spec.acting_objectives,
         num_pairs=max(min(task.spec.batch, len(task.encoded.examples)) for task in tasks),
     )
     cost = TrainingCost(load_config(base), spec, weight_bytes=2 if machine.dtype == "bfloat16" else 4)

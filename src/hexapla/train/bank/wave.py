@@ -18,6 +18,7 @@ import torch
 from hexapla.adapter import LoraAdapter, LoraSettings
 from hexapla.common.progress import EventLog
 from hexapla.common.seeds import derive_seed
+from hexapla.train.align.degenerate import tell_degenerate
 from hexapla.train.bank.checkpoint import BankCheckpoints
 from hexapla.train.bank.factors import FactorBank
 from hexapla.train.bank.life import AdapterLife, State
@@ -31,7 +32,7 @@ from hexapla.train.bank.states import make_optimizers
 from hexapla.train.bank.table import LiveTable
 from hexapla.train.result import StepRecord, TrainResult
 from hexapla.train.spec import TrainSpec
-from hexapla.train.stage import Translate, acting_objectives
+from hexapla.train.stage import Translate
 from hexapla.train.task import PreparedTask
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Wave:
     ) -> None:
         self._model, self._settings, self._log = model, settings, log
         loras = [task.spec.lora for task in tasks]
-        aligned = acting_objectives(settings.spec)
+        aligned = settings.spec.acting_objectives
         self._bank = FactorBank(
             model.groups,
             [lora.rank for lora in loras],
@@ -232,10 +233,7 @@ class Wave:
         if self._objectives is None:
             return {}
         values = self._objectives.end(life.clock.slot)
-        for part in values.degenerate:
-            if part not in life.degenerate:
-                self._log.write("train-degenerate", adapter=life.name, part=part, step=life.clock.step + 1)
-                life.degenerate.append(part)
+        tell_degenerate(values, life.degenerate, self._log, adapter=life.name, step=life.clock.step + 1)
         return values.to_record()
 
     def _keep(self, life: AdapterLife) -> None:

@@ -40,13 +40,13 @@ def told_optimizer(spec: OptimizerSpec) -> str:
     )
 
 
-def told_objectives(spec: AlignmentSpec, depth: int) -> dict[str, str]:
-    """What the losses that align representations were, by heading; nothing where none acts.
+def told_objectives(spec: AlignmentSpec | None, depth: int) -> dict[str, str]:
+    """What the losses that align representations were, by heading; nothing where there were none.
 
     Args:
         depth: blocks of the model.
     """
-    if not spec.acts:
+    if spec is None:
         return {}
     layer = resolve_layer(spec.layer, depth, where="objectives.layer")
     told = {"Aligned at": f"layer {layer} of {depth} ({layer / depth:.0%} of the depth)"}

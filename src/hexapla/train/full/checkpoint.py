@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,13 @@ class Progress:
         run: digest of what the run depends on.
         records: one an update.
         seconds: time spent so far.
+        degenerate: parts of the objectives that once had nothing to tell apart.
     """
 
     run: str
     records: list[SourcedRecord]
     seconds: float
+    degenerate: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def save_checkpoint(
         "run": progress.run,
         "seconds": progress.seconds,
         "records": [asdict(record) for record in progress.records],
+        "degenerate": progress.degenerate,
     }
     with new_artifact(work / f"{_PREFIX}{len(progress.records):09d}", manifest) as folder:
         for kind in kinds:  # one after another: each is as large as the model
@@ -103,7 +106,8 @@ def load_checkpoints(work: Path, run: str) -> list[Checkpoint]:
                 hint="Give back the old recipe to go on with it, or delete the folder to train anew.",
             )
         records = [SourcedRecord(**record) for record in manifest["records"]]
-        found.append(Checkpoint(folder, Progress(run, records, manifest["seconds"])))
+        degenerate = manifest.get("degenerate", [])  # which older checkpoints lack
+        found.append(Checkpoint(folder, Progress(run, records, manifest["seconds"], degenerate)))
     return found
 
 

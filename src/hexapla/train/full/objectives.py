@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from hexapla.common.progress import EventLog
+from hexapla.train.align.degenerate import tell_degenerate
 from hexapla.train.align.losses import MatchingHead
 from hexapla.train.align.objective import (
     AlignmentValues,
@@ -41,6 +42,7 @@ class StepObjectives:
         head: flat parameters of the matching head; None where matching has no weight. Its gradient is whole on every
             process, so data parallelism has no part in it.
         values: what the losses of the latest step were.
+        degenerate: the losses of which it was told that they had nothing to tell apart.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class StepObjectives:
         self.values = AlignmentValues()
         self._labels = PairLabels((), (), ())
         self._gradients: PairStates | None = None
-        self._told: set[str] = set()
+        self.degenerate: list[str] = []
 
     def begin(self, labels: PairLabels) -> None:
         """Begin a step whose translation examples are these."""
@@ -89,10 +91,7 @@ class StepObjectives:
 
     def tell_degenerate(self, step: int) -> None:
         """Log a loss that had nothing to tell apart, once."""
-        for part in self.values.degenerate:
-            if part not in self._told:
-                self._told.add(part)
-                self._log.write("train-degenerate", adapter=self._name, part=part, step=step)
+        tell_degenerate(self.values, self.degenerate, self._log, adapter=self._name, step=step)
 
 
 def clip_together(model: Iterable[Tensor], head: Tensor, max_norm: float) -> float:

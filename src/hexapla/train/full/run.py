@@ -210,7 +210,7 @@ def _aligned_layer(course: Course, place: Place) -> int | None:
     Raises:
         UserError: the base has no such layer.
     """
-    if course.objectives is None or not course.objectives.acts:
+    if course.objectives is None:
         return None
     depth = load_config(place.base).get_text_config().num_hidden_layers
     return resolve_layer(course.objectives.layer, depth, where=f"{place.where}.objectives.layer")

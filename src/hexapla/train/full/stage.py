@@ -60,7 +60,8 @@ def train_model(
     window = context_window(config)
     prepared = Preparation(tokenizer, template, fingerprint(base), window, spec, seed).prepare(task)
     encoded = prepared.encoded
-    aligned = spec.objectives is not None and spec.objectives.acts
+    objectives = spec.acting_objectives
+    aligned = objectives is not None
     lesson = Lesson(prepared.name, encoded.examples, spec.batch, spec.epochs, prepared.digest)
     course = Course(
         name=prepared.name,
@@ -70,7 +71,7 @@ def train_model(
         seed=seed,
         run=digest_of([prepared.digest, "full", spec.precision]),
         work=work,
-        objectives=spec.objectives,
+        objectives=objectives,
     )
     log.write("train-start", adapter=prepared.name, examples=len(encoded.examples), set_asides=encoded.set_asides)
     outcome = train_whole(course, Place(base, chosen, "train"), folder, log, num_processes=num_processes)
@@ -82,7 +83,7 @@ def train_model(
         "Prompt template": template.name,
         "Optimiser": told_optimizer(spec.optimizer),
         "Batch": f"{spec.batch} sequences, {spec.epochs} epoch(s), seed {seed}",
-        **({} if spec.objectives is None else told_objectives(spec.objectives, depth)),
+        **told_objectives(objectives, depth),
     }
     codes = sorted({code for direction in task.job.directions for code in (direction.source, direction.target)})
     write_card(folder, base_id=base.id, languages=codes, settings=settings, result=result)

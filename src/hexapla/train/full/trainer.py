@@ -54,7 +54,7 @@ class Course:
         lora: train an adapter of this shape in place of every parameter.
         run: digest of everything that the result depends on, the order of summation aside.
         work: folder of checkpoints.
-        objectives: losses beside the language model's; None: none.
+        objectives: losses beside the language model's, of which one at least has a weight; None: none.
     """
 
     name: str
@@ -110,7 +110,7 @@ class PackedTrainer(Trainer):
         self.records: list[SourcedRecord] = []
         self._clock = Clock()
         self._objectives: StepObjectives | None = None
-        if (spec := course.objectives) is not None and spec.acts:
+        if (spec := course.objectives) is not None:
             self._objectives = StepObjectives(
                 spec, seed=course.seed, name=course.name, width=model.width, device=arguments.device, log=log
             )
@@ -128,6 +128,8 @@ class PackedTrainer(Trainer):
         if self._checkpoint is not None:
             self.records = list(self._checkpoint.progress.records)
             self._clock.before = self._checkpoint.progress.seconds
+            if self._objectives is not None:
+                self._objectives.degenerate = list(self._checkpoint.progress.degenerate)
             log.write("train-resume", adapter=course.name, step=self._checkpoint.step)
 
     @property
@@ -321,7 +323,8 @@ class PackedTrainer(Trainer):
         return optimizer
 
     def _take_checkpoint(self) -> None:
-        progress = checkpoints.Progress(self.course.run, self.records, self.seconds)
+        degenerate = [] if self._objectives is None else self._objectives.degenerate
+        progress = checkpoints.Progress(self.course.run, self.records, self.seconds, degenerate)
         checkpoints.save_checkpoint(
             self.course.work,
             progress,

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from hexapla.data.mixing import MixSpec
 from hexapla.train.full.spec import WholeModelSpec
-from hexapla.train.spec import OptimizerSpec
+from hexapla.train.spec import OptimizerSpec, Rate, Schedule, WarmUp, rate_field, schedule_field, warmup_field
 
 
 class PretrainOptimizerSpec(OptimizerSpec):
     """AdamW with LMT's rate and schedule."""
 
-    lr: float = Field(default=2e-5, gt=0, description="Highest learning rate. Default: LMT.")
-    schedule: Literal["inverse-sqrt", "cosine", "constant"] = Field(
-        default="cosine", description="Course of the rate after the linear warm-up. Default: LMT."
-    )
-    warmup: float = Field(
-        default=0.05, ge=0, lt=1, description="Share of all steps with linearly rising rate. Default: LMT."
-    )
+    lr: Rate = rate_field(2e-5, "Default: LMT.")
+    schedule: Schedule = schedule_field("cosine", "Default: LMT.")
+    warmup: WarmUp = warmup_field(0.05, "Default: LMT.")
 
 
 class PretrainSpec(WholeModelSpec):

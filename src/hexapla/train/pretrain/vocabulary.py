@@ -75,38 +75,6 @@ def measure_vocabulary(
     return [_fertility(tokenizer, splits, code, chosen[code]) for code in sorted(chosen)]
 
 
-def vocabulary_table(records: Sequence[Fertility], hub: str) -> str:
-    """The records for a terminal, those that take the most tokens for the same content first."""
-    from tabulate import tabulate
-
-    ordered = sorted(records, key=lambda record: (-(record.premium or 0.0), record.language))
-    header = [
-        "language",
-        "sentences",
-        "tokens/word",
-        "tokens/char",
-        "bytes/token",
-        f"tokens ÷ {hub}",
-        "split",
-        "unknown",
-    ]
-    lines = [
-        [
-            languages.get(record.language).name,
-            str(record.sentences),
-            _number(record.tokens_per_word),
-            _number(record.tokens_per_character),
-            _number(record.bytes_per_token),
-            _number(record.premium),
-            f"{record.split:.1%}",
-            f"{record.unknown:.1%}",
-        ]
-        for record in ordered
-    ]
-    alignment = ("left", *["right"] * 7)
-    return tabulate(lines, header, tablefmt="simple", disable_numparse=True, colalign=alignment)
-
-
 def _sample(
     rows: Iterable[Row], hub: str, seed: int, sentences: int
 ) -> dict[str, list[tuple[float, str, str, str | None]]]:
@@ -191,7 +159,3 @@ def _byte_letters() -> dict[str, int]:
     shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(0x100) if byte not in shown]
     return {chr(byte): byte for byte in shown} | {chr(0x100 + place): byte for place, byte in enumerate(hidden)}
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"

@@ -6,7 +6,7 @@ The file's metadata holds the digest of everything that the run depends on; a ch
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ class Checkpoint:
         history: one record a step, as in `log.jsonl`.
         seconds: time spent so far.
         tensors: the optimiser's state by name.
+        degenerate: parts of the objectives that once had nothing to tell apart.
     """
 
     run: str
@@ -36,6 +37,7 @@ class Checkpoint:
     history: list[dict[str, Any]]
     seconds: float
     tensors: dict[str, torch.Tensor]
+    degenerate: list[str] = field(default_factory=list)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -46,7 +48,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """
     from safetensors.torch import save
 
-    progress = {"step": checkpoint.step, "history": checkpoint.history, "seconds": checkpoint.seconds}
+    progress = {
+        "step": checkpoint.step,
+        "history": checkpoint.history,
+        "seconds": checkpoint.seconds,
+        "degenerate": checkpoint.degenerate,
+    }
     metadata = {"run": checkpoint.run, "progress": json.dumps(progress)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     write_bytes(folder / CHECKPOINT_FILE, save(tensors, metadata=metadata))
@@ -70,7 +77,14 @@ def load_checkpoint(folder: Path, run: str) -> Checkpoint | None:
             progress = json.loads(metadata["progress"])
             found = metadata["run"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-            checkpoint = Checkpoint(found, progress["step"], progress["history"], progress["seconds"], tensors)
+            checkpoint = Checkpoint(
+                found,
+                progress["step"],
+                progress["history"],
+                progress["seconds"],
+                tensors,
+                progress.get("degenerate", []),  # which older checkpoints lack
+            )
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise CorruptArtifactError(
             f"This checkpoint is damaged ({error}).", where=str(path), hint="Delete it to train the adapter anew."

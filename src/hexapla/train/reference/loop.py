@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hexapla.common.progress import EventLog, Progress
 from hexapla.common.seeds import derive_seed
+from hexapla.train.align.degenerate import tell_degenerate
 from hexapla.train.align.objective import PairStates, surrogate
 from hexapla.train.batching import BatchOrder, default_micro_batch_tokens
 from hexapla.train.encoding import EncodedExample
@@ -23,7 +24,7 @@ from hexapla.train.reference.loss import target_loss_sum
 from hexapla.train.reference.objectives import ReferenceObjectives
 from hexapla.train.result import StepRecord
 from hexapla.train.spec import TrainSpec
-from hexapla.train.stage import acting_objectives, aligned_layer
+from hexapla.train.stage import aligned_layer
 from hexapla.train.task import PreparedTask
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Engine:
         Raises:
             UserError: the base lacks the layer that is to be aligned.
         """
-        aligned, layer = acting_objectives(spec), aligned_layer(spec, layers.model.config)
+        aligned, layer = spec.acting_objectives, aligned_layer(spec, layers.model.config)
         objectives = None
         if aligned is not None and layer is not None:
             objectives = ReferenceObjectives(layers.model, aligned, layer)
@@ -189,7 +190,7 @@ class AdapterRun:
             adapter=task.name,
             meanings=None if engine.objectives is None else [example.meaning for example in self._examples],
         )
-        self._degenerate: set[str] = set()
+        self._degenerate: list[str] = []
         self.num_steps = task.num_steps
         self._records: list[StepRecord] = []
         self._seconds_before = 0.0
@@ -236,6 +237,7 @@ class AdapterRun:
         self._engine.load_state(checkpoint.tensors)
         self._records = [StepRecord(**record) for record in checkpoint.history]
         self._seconds_before = checkpoint.seconds
+        self._degenerate = list(checkpoint.degenerate)
         log.write("train-resume", adapter=self._adapter, step=checkpoint.step)
 
     def _next_step(self, log: EventLog) -> StepRecord:
@@ -243,13 +245,11 @@ class AdapterRun:
         batch = [self._examples[position] for position in self._order.positions(index)]
         record = self._engine.step(batch, adapter=self._adapter, step=index + 1, num_steps=self.num_steps)
         if self._engine.objectives is not None:
-            for part in self._engine.objectives.values.degenerate:
-                if part not in self._degenerate:
-                    log.write("train-degenerate", adapter=self._adapter, part=part, step=record.step)
-                    self._degenerate.add(part)
+            values = self._engine.objectives.values
+            tell_degenerate(values, self._degenerate, log, adapter=self._adapter, step=record.step)
         return record
 
     def _save(self, seconds: float) -> None:
         history: list[dict[str, Any]] = [asdict(record) for record in self._records]
-        tensors = self._engine.state()
-        save_checkpoint(self._work, Checkpoint(self._run, len(history), history, seconds, tensors))
+        state = Checkpoint(self._run, len(history), history, seconds, self._engine.state(), self._degenerate)
+        save_checkpoint(self._work, state)

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hexapla.common.errors import UserError
+from hexapla.common.seeds import stable_order
 from hexapla.data.instructions import (
+    TRANSLATION,
     Instruction,
+    InstructionFile,
     InstructionMix,
     InstructionSource,
     InstructionsSpec,
-    LoadedInstructions,
-    load_instructions,
+    mix_counts,
     mix_instructions,
+    survey_instructions,
 )
 
 RECORDS = [
@@ -42,27 +48,33 @@ def _lines(records: list[Any]) -> str:
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
-def _load(path: Path, **settings: Any) -> LoadedInstructions:
-    return load_instructions(InstructionsSpec(sources=(InstructionSource(path=str(path), **settings),)))
+def _survey(path: Path, **settings: Any) -> InstructionFile:
+    [found] = survey_instructions(InstructionsSpec(sources=(InstructionSource(path=str(path), **settings),))).values()
+    return found
 
 
 @pytest.mark.parametrize("ending", [".json", ".jsonl", ".json.gz", ".jsonl.gz"])
 @pytest.mark.parametrize("as_list", [False, True])
 def test_lists_and_lines_are_told_apart_by_what_they_hold(tmp_path: Path, ending: str, as_list: bool) -> None:
     content = "\ufeff" + (json.dumps(RECORDS, indent=1) if as_list else _lines(RECORDS) + "\n")
-    loaded = _load(_write(tmp_path / f"de{ending}", content), language="german")
-    assert loaded.set_asides == {"de": {}}
-    assert loaded.by_source["de"] == [
-        Instruction("de#1", "de", "Name a river.", "", "The Danube."),
-        Instruction("de#2", "de", "Sum up.", "It rains.\nIt pours.", "Wet."),
-        Instruction("de#alpaca-7", "de", "Zähle drei Tiere auf.", "", "Hund, Katze, Maus"),
-        Instruction("de#4", "de", "Say yes.", "", "はい"),
-    ]
+    found = _survey(_write(tmp_path / f"de{ending}", content), language="german")
+    assert found.set_asides == {}
+    assert len(found) == 4
+    assert (
+        list(found)
+        == list(found)
+        == [
+            Instruction("de#1", "de", "Name a river.", "", "The Danube."),
+            Instruction("de#2", "de", "Sum up.", "It rains.\nIt pours.", "Wet."),
+            Instruction("de#alpaca-7", "de", "Zähle drei Tiere auf.", "", "Hund, Katze, Maus"),
+            Instruction("de#4", "de", "Say yes.", "", "はい"),
+        ]
+    )
 
 
 def test_a_file_may_have_got_a_compression_ending(tmp_path: Path) -> None:
     _write(tmp_path / "a.jsonl.gz", _lines(RECORDS))
-    assert len(_load(tmp_path / "a.jsonl").by_source["a"]) == 4
+    assert len(_survey(tmp_path / "a.jsonl")) == 4
 
 
 def test_bad_records_are_set_aside_with_a_reason(tmp_path: Path) -> None:
@@ -81,8 +93,8 @@ def test_bad_records_are_set_aside_with_a_reason(tmp_path: Path) -> None:
     ]
     content = _lines(RECORDS).encode() + json.dumps(bad[9]).encode() + b"\n"
     content += _lines(bad[:9] + bad[10:]).encode() + b'{"instruction": "x", \n' + b'{"instruction": "\xff"}\n' + b"  \n"
-    loaded = _load(_write(tmp_path / "a.jsonl", content))
-    assert loaded.set_asides["a"] == {
+    found = _survey(_write(tmp_path / "a.jsonl", content))
+    assert found.set_asides == {
         "duplicate-id": 1,
         "invalid-utf8": 2,
         "no-instruction": 2,
@@ -91,7 +103,8 @@ def test_bad_records_are_set_aside_with_a_reason(tmp_path: Path) -> None:
         "not-json": 1,
         "not-text": 3,
     }
-    assert [each.id for each in loaded.by_source["a"]] == ["a#1", "a#2", "a#alpaca-7", "a#4"]
+    assert len(found) == 4
+    assert [each.id for each in found] == ["a#1", "a#2", "a#alpaca-7", "a#4"]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +115,7 @@ def test_bad_records_are_set_aside_with_a_reason(tmp_path: Path) -> None:
         ("a.jsonl", '\n{"prompt": "x"}\n{}', "a.jsonl:2", r"\(2 no-instruction\).*a record a line, or one list"),
         ("a.json", '{"data": [{"instruction": "x", "output": "y"}]}', "a.json:1", r"\(1 no-instruction\)"),
         ("a.json", '{\n "data": [\n1\n]}', "a.json:1", r"3 not-json.*one list of records"),
-        ("a.json", '[{"instruction": "x"', "a.json", "JSON list cannot be read"),
+        ("a.json", '[{"instruction": "x"', "a.json:1", "JSON list cannot be read"),
         ("a.json", b'[\n{"instruction": "\xff", "output": "y"}]', "a.json:2", "not valid UTF-8"),
         ("a.json", "[]".encode("utf-16"), "a.json", "UTF-16"),
     ],
@@ -111,19 +124,19 @@ def test_files_without_a_usable_record_are_refused(
     tmp_path: Path, name: str, content: bytes | str, where: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        _load(_write(tmp_path / name, content))
+        _survey(_write(tmp_path / name, content))
     assert caught.value.where == str(tmp_path / where)
 
 
 def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
-        _load(tmp_path / "none.jsonl")
+        _survey(tmp_path / "none.jsonl")
     with pytest.raises(UserError, match="folder"):
-        _load(tmp_path)
+        _survey(tmp_path)
     whole = gzip.compress(_lines(RECORDS * 50).encode())
     (tmp_path / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="not sound gzip"):
-        _load(tmp_path / "cut.jsonl.gz")
+        _survey(tmp_path / "cut.jsonl.gz")
 
 
 def test_names_are_made_from_files_and_must_be_distinct() -> None:
@@ -151,6 +164,27 @@ def test_names_are_made_from_files_and_must_be_distinct() -> None:
 def test_weights_name_the_sources(weights: dict[str, float], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         InstructionsSpec(sources=[{"path": "alpaca.json"}], mix={"unit": "rows", "weights": weights})
+
+
+def test_of_equal_ids_the_first_stands_wherever_they_are(tmp_path: Path) -> None:
+    ids = ["x", "y", "x", None, 4, "y", "x", 8]  # the fourth is called 4 by its line, the eighth by its id
+    records = [{"instruction": f"Do {n}.", "output": "Done.", "id": own} for n, own in enumerate(ids, 1)]
+    found = _survey(_write(tmp_path / "a.jsonl", _lines(records)))
+    assert [each.instruction for each in found] == ["Do 1.", "Do 2.", "Do 4.", "Do 8."]
+    assert found.set_asides == {"duplicate-id": 4}
+    assert found.repeats == {3, 5, 6, 7}
+
+
+def test_a_survey_knows_how_long_the_instructions_are(tmp_path: Path) -> None:
+    spoken = [r["instruction"].strip() + (r.get("input") or "").strip() + r["output"] for r in RECORDS]
+    assert _survey(_write(tmp_path / "a.jsonl", _lines(RECORDS))).num_bytes == len("".join(spoken).encode())
+
+
+def test_a_file_that_is_changed_while_it_is_used_is_refused(tmp_path: Path) -> None:
+    found = _survey(_write(tmp_path / "a.jsonl", _lines(RECORDS)))
+    _write(tmp_path / "a.jsonl", _lines(RECORDS[:3]))
+    with pytest.raises(UserError, match="it had 4 instructions and now has 3"):
+        list(found)
 
 
 # Mixing
@@ -229,6 +263,7 @@ def test_nothing_to_mix_with_is_refused() -> None:
         _mix([], weights={"translation": 2.0, "a": 2.0, "b": 1.0})
 
 
+@settings(deadline=None)
 @given(
     weights=st.tuples(*[st.integers(1, 20)] * 3),
     sizes=st.tuples(st.integers(1, 60), st.integers(1, 60)),
@@ -249,3 +284,83 @@ def test_counts_are_never_further_from_their_shares_than_exhaustion_allows(
     for number, size, weight in zip(found, sizes, weights[1:], strict=True):
         wanted = 100 * weight / weights[0]
         assert abs(number - (min(wanted, size) if exhaustion == "drop" else wanted)) <= 0.5 + 1e-9
+
+
+def test_a_choice_is_what_it_was_when_everything_was_held(tmp_path: Path) -> None:
+    """Positions of the translations and what is chosen, in order, as recorded when whole files were read (2026-11)."""
+    made = [[{"instruction": f"Do {k}.", "output": f"Done {k}."} for k in range(number)] for number in (90, 240)]
+    lines = [{**record, "id": f"x{k % 70}"} if k % 3 else record for k, record in enumerate(made[1])]
+    sources = [
+        {"path": str(_write(tmp_path / "a.jsonl", _lines(made[0])))},
+        {"path": str(_write(tmp_path / "b.json", json.dumps(lines)))},
+    ]
+    uneven = {"weights": {"translation": 2.0, "a": 3.0, "b": 1.0}}
+    recorded = {
+        "69e59cdd89267715": ({}, 0),
+        "36524893e1247db9": ({"temperature": 2.0}, 0),
+        "bfff168ca5566448": ({"temperature": 2.0}, 7),
+        "2fcc56b930908c7e": ({**uneven, "exhaustion": "repeat"}, 0),
+        "381d8a07a165a15d": ({**uneven, "exhaustion": "repeat"}, 7),
+        "44f7f2dd32b7a7af": ({**uneven, "exhaustion": "drop"}, 0),
+        "bbee4998d174b06d": ({**uneven, "exhaustion": "stop"}, 0),
+        "a645f8ab9d9f7395": ({**uneven, "exhaustion": "stop"}, 7),
+    }
+    found = []
+    for mix, seed in recorded.values():
+        spec = InstructionsSpec(sources=sources, mix={"unit": "rows", **mix})
+        mixed = mix_instructions(spec, survey_instructions(spec), TRANSLATIONS, seed)
+        chosen = [[each.id, each.instruction, each.output] for each in mixed.instructions]
+        found.append(hashlib.sha256(json.dumps([mixed.translations, chosen]).encode()).hexdigest()[:16])
+    assert found == list(recorded)
+
+
+@settings(deadline=None)
+@given(number=st.integers(0, 60), size=st.integers(1, 40), seed=st.integers(0, 99))
+def test_a_cut_first_pass_takes_what_the_whole_order_begins_with(number: int, size: int, seed: int) -> None:
+    instructions = _made("a", size)
+    order = stable_order(seed, [each.id for each in instructions], "instructions", 1)
+    spec = InstructionsSpec(
+        sources=[{"path": "a.json"}], mix={"weights": {"translation": 100, "a": number}, "unit": "rows"}
+    )
+    mixed = mix_instructions(spec, {"a": instructions}, TRANSLATIONS, seed)
+    assert [each.id for each in mixed.instructions][:size] == [instructions[at].id for at in order[:number]]
+
+
+def test_counts_are_known_from_sizes_alone() -> None:
+    mix = {"weights": {"translation": 2.0, "a": 2.0, "b": 1.0}, "exhaustion": "stop"}
+    spec = InstructionsSpec(sources=[{"path": "a.json"}, {"path": "b.json"}], mix={"unit": "rows", **mix})
+    assert mix_counts(spec, {TRANSLATION: 100, "a": 40, "b": 400}) == {TRANSLATION: 40, "a": 40, "b": 20}
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from hexapla.data.instructions import InstructionsSpec, mix_instructions, survey_instructions
+
+def peak_mib():  # not that of getrusage, which begins with what the parent process had
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+
+mix = {"unit": "rows", "weights": {"translation": 1, "a": 1}}
+few, many = (InstructionsSpec(sources=[{"path": path, "name": "a"}], mix=mix) for path in sys.argv[1:])
+translations = [f"row:{number} de-en" for number in range(500)]
+mix_instructions(few, survey_instructions(few), translations, 0)
+before = peak_mib()
+found = survey_instructions(many)
+mixed = mix_instructions(many, found, translations, 0)
+print(len(found["a"]), len(mixed.instructions), peak_mib() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not say what a process takes")
+@pytest.mark.parametrize("as_list", [False, True])
+def test_no_more_is_held_than_is_chosen(tmp_path: Path, as_list: bool) -> None:
+    """30 MB of instructions, of which 500 are taken, add a few MiB to what a small file needs."""
+    paths = []
+    for name, number in (("few.json", 1_500), ("many.json", 15_000)):
+        lines = [json.dumps({"instruction": f"Do {k}.", "output": f"{k} " + "y" * 2_000}) for k in range(number)]
+        content = "[" + ",\n".join(lines) + "]" if as_list else "\n".join(lines)
+        paths.append(str(_write(tmp_path / name, content)))
+    done = subprocess.run([sys.executable, "-c", MEASURE, *paths], check=True, capture_output=True, text=True)
+    num_found, num_chosen, grown_mib = done.stdout.split()
+    assert (num_found, num_chosen) == ("15000", "500")
+    assert float(grown_mib) < 10, grown_mib

@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
+from hexapla.data.examples import make_examples
+from hexapla.languages import Direction
+from hexapla.pipeline import counting
 from hexapla.pipeline.check import check_recipe
-from hexapla.pipeline.costing import Costing, cost_recipe
+from hexapla.pipeline.costing import Costing, cost_recipe, training_cost
+from hexapla.pipeline.counting import TextReader, expected_examples, finished_corpus
 from hexapla.recipe import Recipe
-from tests.pipeline.world import write_recipe
+from hexapla.train.cost import estimate_instruction_tokens, estimate_tokens
+from tests.pipeline.world import NUM_TRAIN, Edit, run, sentences, write_lines, write_recipe
 
 GIB = 2**30
 
@@ -22,13 +27,17 @@ def _recipe(folder: Path, base: Path, **train: Any) -> Recipe:
     return Recipe.load(path, [f"train.{key}={json.dumps(value)}" for key, value in train.items()])
 
 
+def _cost(recipe: Recipe, out: Path | None = None) -> Costing:
+    return cost_recipe(recipe, TextReader(out))
+
+
 def _line(costing: Costing, name: str) -> str:
     [line] = [line for line in costing.to_text().splitlines() if line.startswith(name + " ")]
     return " ".join(line.split()[1:])
 
 
 def test_memory_is_base_and_activations_and_every_adapter(qwen3_base: Path, tmp_path: Path) -> None:
-    costing = cost_recipe(_recipe(tmp_path, qwen3_base))
+    costing = _cost(_recipe(tmp_path, qwen3_base))
     memory = costing.to_record()["memory"]
     assert memory["adapters_at_once"] == len(costing.jobs) == 5
     assert memory["base_bytes"] == 4 * costing.num_base_parameters
@@ -47,22 +56,22 @@ def test_memory_is_base_and_activations_and_every_adapter(qwen3_base: Path, tmp_
     ],
 )
 def test_adapters_at_once(train: dict[str, Any], at_once: int, words: str, qwen3_base: Path, tmp_path: Path) -> None:
-    costing = cost_recipe(_recipe(tmp_path, qwen3_base, **train))
+    costing = _cost(_recipe(tmp_path, qwen3_base, **train))
     assert costing.memory.num_adapters == at_once
     assert words in _line(costing, "memory")
 
 
 def test_fp32_takes_twice_the_memory_for_the_base(qwen3_base: Path, tmp_path: Path) -> None:
-    half, full = (cost_recipe(_recipe(tmp_path, qwen3_base, precision=name)) for name in ("auto", "fp32"))
+    half, full = (_cost(_recipe(tmp_path, qwen3_base, precision=name)) for name in ("auto", "fp32"))
     assert full.memory.base == 2 * half.memory.base
     assert full.memory.adapter == half.memory.adapter
 
 
 def test_own_ranks_count_for_sizes_and_the_largest_for_memory(qwen3_base: Path, tmp_path: Path) -> None:
-    plain = cost_recipe(_recipe(tmp_path, qwen3_base))
+    plain = _cost(_recipe(tmp_path, qwen3_base))
     one = plain.num_adapter_parameters
     own = {"de-en": {"rank": 8, "epochs": 2}}
-    costing = cost_recipe(_recipe(tmp_path, qwen3_base, adapters=own))
+    costing = _cost(_recipe(tmp_path, qwen3_base, adapters=own))
     assert _line(plain, "to").startswith("train 5 adapters of 2.0 K parameters")
     assert _line(costing, "to").startswith("train 5 adapters of 2.0 K to 8.2 K parameters")
     sizes = {cost.job.name: cost.num_parameters for cost in costing.jobs}
@@ -88,8 +97,8 @@ def test_disk_is_for_adapters_and_all_checkpoints(
 ) -> None:
     """Room is asked for to the byte: five trained adapters and one merged, and three checkpoints of five rows."""
     recipe = _recipe(tmp_path, qwen3_base)
-    one = cost_recipe(recipe).num_adapter_parameters
-    pools = {pool.name: pool.num_adapters for pool in cost_recipe(recipe).pools}
+    one = _cost(recipe).num_adapter_parameters
+    pools = {pool.name: pool.num_adapters for pool in _cost(recipe).pools}
     num_merged = sum(number for name, number in pools.items() if "+" in name)
     bank = 5 * one * (16 + 4) * 3
     adapters = (5 + num_merged) * one * 4
@@ -131,3 +140,214 @@ def test_check_reads_the_training_corpora_whole_only_once(
     findings = list(check_recipe(recipe, tmp_path / "out"))
     assert all(finding.verdict != "fail" for finding in findings)
     assert read["train"] == 12 + 3
+
+
+INSTRUCTIONS = [{"instruction": f"Do {number}.", "input": "ä" * 10, "output": "Done."} for number in range(30)]
+
+
+def _instructed(folder: Path, base: Path, mix: dict[str, Any], num_bad: int = 2) -> Recipe:
+    """One model on 12 rows of three languages in four directions, beside 30 instructions."""
+    records = [*INSTRUCTIONS, *({"instruction": "no output"} for _ in range(num_bad))]
+    (folder / "tasks.json").write_text(json.dumps(records), encoding="utf-8")
+
+    def edit(document: dict[str, Any]) -> None:
+        source = {"path": str(folder / "tasks.json"), "language": "en"}
+        document["data"]["instructions"] = {"sources": [source], "mix": {"unit": "rows", **mix}}
+        document["train"] |= {"strategy": ["multilingual", "separate"], "epochs": 2}
+        del document["merge"]
+
+    return Recipe.load(write_recipe(folder, base, edit), [])
+
+
+@pytest.mark.parametrize(
+    ("mix", "num_translations", "num_instructions"),
+    [
+        ({}, 48, 30),
+        ({"weights": {"translation": 4, "tasks": 1}}, 48, 12),
+        ({"weights": {"translation": 1, "tasks": 1}}, 48, 48),
+        ({"weights": {"translation": 1, "tasks": 1}, "exhaustion": "drop"}, 48, 30),
+        ({"weights": {"translation": 1, "tasks": 1}, "exhaustion": "stop"}, 30, 30),
+    ],
+)
+def test_instructions_count_as_examples_of_the_job_of_all_directions(
+    qwen3_base: Path, tmp_path: Path, mix: dict[str, Any], num_translations: int, num_instructions: int
+) -> None:
+    recipe = _instructed(tmp_path, qwen3_base, mix)
+    costing = _cost(recipe)
+    cost, *others = costing.jobs
+    assert set(cost.job.directions) == set(recipe.layout.directions)
+    assert cost.num_examples == num_translations + num_instructions
+    assert cost.num_instructions == num_instructions
+    assert cost.num_steps == 2 * -(-(num_translations + num_instructions) // 4)
+    rows = TextReader().read(recipe).rows
+    assert rows is not None
+    translations = estimate_tokens(make_examples(rows, recipe.layout.directions)) * num_translations / 48
+    said = sum(len("".join(record.values()).encode()) for record in INSTRUCTIONS) / len(INSTRUCTIONS)
+    instructions = estimate_instruction_tokens(said * num_instructions, num_instructions)
+    assert cost.num_tokens == pytest.approx(translations + instructions, abs=2)
+    assert cost.flops == pytest.approx(training_cost(recipe).flops(2 * cost.num_tokens))
+    assert {each.num_instructions for each in others} == {0}
+    expected = f"in {num_instructions} instructions, of 30, beside {num_translations} translations"
+    assert _line(costing, "mixed") == expected
+    [record] = [job for job in costing.to_record()["jobs"] if job["name"] == cost.job.name]
+    assert (record["examples"], record["instructions"], record["tokens"]) == (
+        cost.num_examples,
+        num_instructions,
+        cost.num_tokens,
+    )
+
+
+def test_plan_counts_what_a_run_mixes_in(qwen3_base: Path, tmp_path: Path) -> None:
+    """The numbers that the run's log has."""
+    from hexapla.common.artifacts import read_jsonl
+    from hexapla.common.progress import EventLog
+    from hexapla.pipeline.instructions import InstructionStore
+
+    recipe = _instructed(tmp_path, qwen3_base, {"weights": {"translation": 3, "tasks": 1}})
+    [cost] = [cost for cost in _cost(recipe).jobs if cost.num_instructions]
+    rows = TextReader().read(recipe).rows
+    assert rows is not None
+    examples = make_examples(rows, cost.job.directions)
+    InstructionStore().mixed_in(recipe, cost.job, examples, EventLog(tmp_path / "run.jsonl"))
+    [event] = read_jsonl(tmp_path / "run.jsonl")
+    assert event["instructions"] == cost.num_instructions == 16
+    assert event["translations"] + event["instructions"] == cost.num_examples
+    assert event["set_asides"] == {"tasks": {"no-output": 2}}
+
+
+def test_instructions_that_cannot_be_read_leave_examples_unknown(qwen3_base: Path, tmp_path: Path) -> None:
+    recipe = _instructed(tmp_path, qwen3_base, {})
+    (tmp_path / "tasks.json").unlink()
+    costing = _cost(recipe)
+    assert {cost.num_examples for cost in costing.jobs} == {None}
+    assert "tasks.json" in costing.to_text().splitlines()[-1]
+
+
+def _cleaned(document: dict[str, Any]) -> None:
+    """Of the Dutch sentences every other one is too wide."""
+    document["data"]["clean"] = {"filters": [{"filter": "length", "max": 29}]}
+    document["train"]["strategy"] = "separate"
+    document["evaluate"] = {"metrics": ["chrf"], "limit": 1, "baseline": False}
+    del document["merge"]
+
+
+def test_counts_are_before_cleaning_until_a_run_has_cleaned(
+    qwen3_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = write_recipe(tmp_path, qwen3_base, _cleaned), tmp_path / "out"
+    recipe = Recipe.load(path, [])
+    before = _cost(recipe, out)
+    assert _line(before, "examples") == "counted before cleaning"
+    assert before.to_record()["counted"] == "before cleaning"
+    assert {cost.num_examples for cost in before.jobs} == {NUM_TRAIN}
+    run(path, out)
+    assert finished_corpus(recipe, out) is not None
+    monkeypatch.setattr(counting, "read_training_rows", None)  # nothing is read twice
+    after = _cost(recipe, out)
+    assert _line(after, "examples").startswith(f"counted in the finished corpus {out / 'artifacts'}")
+    assert {cost.job.name: cost.num_examples for cost in after.jobs} == {
+        "de-en": NUM_TRAIN,
+        "en-de": NUM_TRAIN,
+        "nl-en": NUM_TRAIN // 2,
+        "en-nl": NUM_TRAIN // 2,
+    }
+
+
+def test_a_corpus_of_other_files_or_settings_is_not_counted(qwen3_base: Path, tmp_path: Path) -> None:
+    path, out = write_recipe(tmp_path, qwen3_base, _cleaned), tmp_path / "out"
+    run(path, out)
+    assert finished_corpus(Recipe.load(path, ["data.clean.filters.0.max=90"]), out) is None
+    write_lines(tmp_path / "train.de", sentences("de", range(300, 300 + NUM_TRAIN)))
+    assert finished_corpus(Recipe.load(path, []), out) is None
+    assert _line(_cost(Recipe.load(path, []), out), "examples") == "counted before cleaning"
+
+
+def test_without_cleaning_nothing_is_said_of_it(qwen3_base: Path, tmp_path: Path) -> None:
+    costing = _cost(_recipe(tmp_path, qwen3_base))
+    assert costing.text.counted is None
+    assert not any(line.startswith("examples ") for line in costing.to_text().splitlines())
+
+
+def test_parts_that_share_rows_are_read_once(qwen3_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    reading = counting.read_training_rows
+    monkeypatch.setattr(counting, "read_training_rows", lambda *args, **more: read.append(1) or reading(*args, **more))
+    recipe, reader = _recipe(tmp_path, qwen3_base), TextReader()
+    other = Recipe.load(tmp_path / "recipe.yaml", ["data.downsample.to_hub=0.5"])
+    third = Recipe.load(tmp_path / "recipe.yaml", ["seed=5"])
+    for part, times in ((recipe, 1), (other, 1), (third, 2)):
+        assert reader.read(part).rows
+        assert len(read) == times
+
+
+def _pmp(**settings: Any) -> Edit:
+    def edit(document: dict[str, Any]) -> None:
+        document["data"]["pmp"] = {"share": 1, "auxiliary": "typology", **settings}
+
+    return edit
+
+
+def test_auxiliary_sentences_count_as_tokens(qwen3_base: Path, tmp_path: Path) -> None:
+    plain = _cost(Recipe.load(write_recipe(tmp_path, qwen3_base), []))
+    for auxiliary in ("typology", "distance"):
+        recipe = Recipe.load(write_recipe(tmp_path, qwen3_base, _pmp(auxiliary=auxiliary)), [])
+        shown = _cost(recipe)
+        assert [cost.num_examples for cost in shown.jobs] == [cost.num_examples for cost in plain.jobs]
+        pairs = [(cost.num_tokens, other.num_tokens) for cost, other in zip(shown.jobs, plain.jobs, strict=True)]
+        assert all(more is not None and less is not None and more > 1.2 * less for more, less in pairs)
+
+
+def test_an_auxiliary_language_that_no_row_has_is_left_out(qwen3_base: Path, tmp_path: Path) -> None:
+    recipe = Recipe.load(write_recipe(tmp_path, qwen3_base, _pmp()), [])
+    rows = TextReader().read(recipe).rows
+    assert rows is not None
+    direction = Direction("de", "en")
+    assert expected_examples(recipe, rows).auxiliaries.of(direction) == "nl"
+    pairs = [type(row)(row.id, {c: t for c, t in row.texts.items() if c != "nl"}, row.corpus) for row in rows]
+    maker = expected_examples(recipe, pairs)
+    assert maker.auxiliaries.of(direction) is None
+    assert len(maker.training(pairs, [direction])) == NUM_TRAIN
+
+
+def _tokenizer_line(recipe: Recipe, out: Path) -> str:
+    found = [finding.line() for finding in check_recipe(recipe, out) if "sampled examples" in finding.text]
+    return " ".join(" ".join(found).split())
+
+
+def test_check_sees_prompts_with_an_auxiliary_sentence(qwen3_base: Path, tmp_path: Path) -> None:
+    """In Dutch every sentence is too long to be a source or to be shown; no pair has it as its source."""
+
+    def edit(document: dict[str, Any]) -> None:
+        _pmp(share=0.5)(document)
+        document["train"] |= {"strategy": "multilingual", "max_source_tokens": 60}
+        del document["merge"]
+
+    path = write_recipe(tmp_path, qwen3_base, edit)
+    long = [f"{sentence} " * 3 for sentence in sentences("nl", range(100, 100 + NUM_TRAIN))]
+    write_lines(tmp_path / "train.nl", long)
+    shown = _tokenizer_line(Recipe.load(path, []), tmp_path / "out")
+    assert "auxiliary-too-long" in shown
+    assert "of 48 sampled examples" in shown
+    assert shown.startswith("warn")
+    without = _tokenizer_line(Recipe.load(path, ["data.pmp.auxiliary=none"]), tmp_path / "out")
+    assert "auxiliary" not in without.partition(";")[0]
+    assert without.endswith("; 0 of them show an auxiliary sentence")
+
+
+def test_check_looks_for_rows_that_can_show_an_auxiliary_sentence(
+    qwen3_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two pairs of languages come first; one row of three is among what is read."""
+
+    def edit(document: dict[str, Any]) -> None:
+        _pmp()(document)
+        lines = [{"de": f"Haus {n}.", "en": f"House {n}."} for n in range(5)]
+        lines += [{"de": "Ein Haus.", "en": "A house.", "nl": "Een huis."}]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / "rows.jsonl").write_text(text, encoding="utf-8")
+        document["data"]["train"] = [{"reader": "jsonl", "path": str(tmp_path / "rows.jsonl")}]
+
+    monkeypatch.setattr("hexapla.pipeline.check._SAMPLED_ROWS", 2)
+    line = _tokenizer_line(Recipe.load(write_recipe(tmp_path, qwen3_base, edit), []), tmp_path / "out")
+    assert "of 6 sampled examples" in line
+    assert line.endswith("; 4 of them show an auxiliary sentence")

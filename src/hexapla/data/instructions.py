@@ -1,32 +1,36 @@
 """General instructions beside translation: what AlignX's second stage mixes in, so that a model stays an assistant.
 
 Files in the form of Stanford's Alpaca and of Bactrian-X (arXiv 2305.15011): records of `instruction`, `input` and
-`output`, as JSON lines or one JSON list.
+`output`, as JSON lines or one JSON list. A file is read twice: surveyed once, which holds nothing of what it says, and
+read again for the instructions that a mix takes, which are all that is held.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from hexapla import languages
 from hexapla.common.errors import UserError
-from hexapla.common.seeds import stable_order
+from hexapla.common.seeds import derive_seed, stable_order, uniform
 from hexapla.common.spec import Spec
 from hexapla.common.textfiles import open_binary, read_lines
+from hexapla.data.json_list import stream_json_list
 from hexapla.data.mixing import MixSpec, check_mix_names, mix_shares
 from hexapla.data.readers.base import SAFE_NAME, existing, require_file, stem
 
 TRANSLATION = "translation"
 """Name of the translation examples in a mix with instructions."""
-_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can write and UTF-8 cannot
+_PURPOSE = "instructions"  # names the choice among others by the same seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,33 +111,85 @@ class InstructionsSpec(Spec):
         return self
 
 
-class LoadedInstructions(NamedTuple):
-    """The instructions of some sources, in the order of their files.
+@dataclass(frozen=True)
+class InstructionFile:
+    """A source that was surveyed; its instructions are read from the file whenever they are gone through.
 
     Attributes:
-        by_source: source → its instructions, at least one.
-        set_asides: source → reason → records that cannot be used.
+        num_instructions: records that can be used; at least one.
+        num_bytes: of what they say, in UTF-8.
+        set_asides: reason → records that cannot.
+        repeats: numbers of the records whose id stood before.
     """
 
-    by_source: dict[str, list[Instruction]]
-    set_asides: dict[str, dict[str, int]]
+    source: InstructionSource
+    num_instructions: int
+    num_bytes: int
+    set_asides: Mapping[str, int]
+    repeats: frozenset[int]
+
+    @classmethod
+    def survey(cls, source: InstructionSource) -> InstructionFile:
+        """Read a source once; 16 bytes a record are held meanwhile, and nothing of them afterwards.
+
+        Reasons for setting a record aside: `invalid-utf8`, `not-json`, `not-a-record`, `no-instruction`, `no-output`,
+        `not-text` (a field that is no string), `duplicate-id`. Ids are compared by 63-bit hashes: among a million, two
+        different ones are taken for equal with a chance of 1 in 18 million.
+
+        Raises:
+            UserError: the file is missing, damaged, of another shape, or holds no usable record.
+        """
+        set_asides: Counter[str] = Counter()
+        first_flaw = num_bytes = 0
+        numbers, ids = array("q"), array("q")
+        for number, found in _read(source):
+            if isinstance(found, _Flaw):
+                set_asides[found.reason] += 1
+                first_flaw = first_flaw or number
+            else:
+                numbers.append(number)
+                ids.append(derive_seed(0, found.id))
+                num_bytes += len(f"{found.instruction}{found.input}{found.output}".encode())
+        if not numbers:
+            raise _nothing_usable(source, set_asides, first_flaw)
+        repeats = _repeats(numbers, ids)
+        if repeats:
+            set_asides["duplicate-id"] = len(repeats)
+        num_usable = len(numbers) - len(repeats)
+        size = round(num_bytes * num_usable / len(numbers))
+        return cls(source, num_usable, size, dict(sorted(set_asides.items())), repeats)
+
+    def __len__(self) -> int:
+        """Instructions that can be used."""
+        return self.num_instructions
+
+    def __iter__(self) -> Iterator[Instruction]:
+        """They, in the order of the file.
+
+        Raises:
+            UserError: the file is not what was surveyed any more.
+        """
+        num_found = 0
+        for number, found in _read(self.source):
+            if isinstance(found, Instruction) and number not in self.repeats:
+                num_found += 1
+                yield found
+        if num_found != self.num_instructions:
+            raise UserError(
+                f"This file was changed while it was used: it had {self.num_instructions} instructions and now has "
+                f"{num_found}.",
+                where=str(self.source.file),
+                hint="Give the same command again.",
+            )
 
 
-def load_instructions(spec: InstructionsSpec) -> LoadedInstructions:
-    """Read every source.
-
-    Reasons for setting a record aside: `invalid-utf8`, `not-json`, `not-a-record`, `no-instruction`, `no-output`,
-    `not-text` (a field that is no string), `duplicate-id`.
+def survey_instructions(spec: InstructionsSpec) -> dict[str, InstructionFile]:
+    """Source → what its file has, in the order of the sources.
 
     Raises:
-        UserError: a file is missing, damaged, of another shape, or holds no usable record.
+        UserError: as `InstructionFile.survey`.
     """
-    loaded = LoadedInstructions({}, {})
-    for source in spec.sources:
-        reader = _SourceReader(source)
-        loaded.by_source[source.source] = reader.read()
-        loaded.set_asides[source.source] = dict(sorted(reader.set_asides.items()))
-    return loaded
+    return {source.source: InstructionFile.survey(source) for source in spec.sources}
 
 
 class InstructionMix(NamedTuple):
@@ -148,129 +204,148 @@ class InstructionMix(NamedTuple):
     instructions: list[Instruction]
 
 
-def mix_instructions(
-    spec: InstructionsSpec,
-    instructions: Mapping[str, Sequence[Instruction]],
-    translations: Sequence[str],
-    seed: int,
-) -> InstructionMix:
-    """As many instructions as their shares ask for beside one pass over the translation examples.
+class Instructions(Protocol):
+    """What is mixed: an `InstructionFile`, or a list."""
 
-    Which ones is a hash of (seed, id). A source with more than its share is cut; of one with fewer, `exhaustion` says:
-    `repeat` takes its instructions again, `drop` leaves it at one pass, `stop` cuts the others down, translation
-    included, to the shares of the mix.
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __iter__(self) -> Iterator[Instruction]:
+        """Every one, in order, as often as it is asked for."""
+
+
+def mix_counts(spec: InstructionsSpec, sizes: Mapping[str, int]) -> dict[str, int]:
+    """How much of each source stands in the mix, `TRANSLATION` among them.
+
+    A source with more than its share is cut; of one with fewer, `exhaustion` says: `repeat` takes its instructions
+    again, `drop` leaves it at one pass, `stop` cuts the others down, translation included, to the shares of the mix.
 
     Args:
-        instructions: source → its instructions (`load_instructions`).
-        translations: ids of the translation examples.
+        sizes: what there is of each source, and of `TRANSLATION`.
 
     Raises:
         UserError: there are no translation examples, or as `mix_shares`.
     """
-    sizes = {TRANSLATION: len(translations), **{name: len(found) for name, found in instructions.items()}}
     where = "data.instructions.mix"
-    shares = {name: share for name, share in mix_shares(spec.mix, sizes, where).items() if share}
-    if TRANSLATION not in shares:
+    shares = mix_shares(spec.mix, sizes, where)
+    if not shares[TRANSLATION]:
         raise UserError("There are no translation examples to mix instructions with.", where=where)
-    lengths = {name: sizes[name] / share for name, share in shares.items()}
+    lengths = {name: sizes[name] / share for name, share in shares.items() if share}
     length = min(lengths.values()) if spec.mix.exhaustion == "stop" else lengths[TRANSLATION]
-    chosen: list[Instruction] = []
-    for name in instructions:
-        wanted = round(length * shares.get(name, 0.0))
-        if spec.mix.exhaustion != "repeat":
-            wanted = min(wanted, sizes[name])
-        chosen += _sample(instructions[name], wanted, seed)
-    num_translations = min(round(length * shares[TRANSLATION]), len(translations))
-    order = stable_order(seed, list(translations), "instructions", TRANSLATION)
-    return InstructionMix(sorted(order[:num_translations]), chosen)
+    counts = {name: round(length * share) for name, share in shares.items()}
+    if spec.mix.exhaustion != "repeat":
+        return {name: min(count, sizes[name]) for name, count in counts.items()}
+    return {**counts, TRANSLATION: min(counts[TRANSLATION], sizes[TRANSLATION])}
 
 
-def _sample(instructions: Sequence[Instruction], number: int, seed: int) -> Iterator[Instruction]:
+def mix_instructions(
+    spec: InstructionsSpec,
+    instructions: Mapping[str, Instructions],
+    translations: Sequence[str],
+    seed: int,
+) -> InstructionMix:
+    """As many instructions as their shares ask for beside one pass over the translation examples (`mix_counts`).
+
+    Which ones is a hash of (seed, id). Of a source that is cut no more than those are held.
+
+    Args:
+        instructions: source → its instructions (`survey_instructions`).
+        translations: ids of the translation examples.
+
+    Raises:
+        UserError: as `mix_counts`; or a file was changed since it was surveyed.
+    """
+    sizes = {TRANSLATION: len(translations), **{name: len(found) for name, found in instructions.items()}}
+    counts = mix_counts(spec, sizes)
+    chosen = [each for name, found in instructions.items() for each in _sample(found, counts[name], seed)]
+    order = stable_order(seed, list(translations), _PURPOSE, TRANSLATION)
+    return InstructionMix(sorted(order[: counts[TRANSLATION]]), chosen)
+
+
+def _sample(instructions: Instructions, number: int, seed: int) -> Iterator[Instruction]:
     """So many of them: as many passes as it takes, the last one cut; each in its own order."""
-    ids = [each.id for each in instructions]
-    for first in range(0, number, max(len(ids), 1)):
-        times = first // len(ids) + 1
-        for position in stable_order(seed, ids, "instructions", times)[: number - first]:
-            each = instructions[position]
+    size = len(instructions)
+    held = list(instructions) if number >= size else _first_pass(instructions, number, seed) if number else []
+    ids = [each.id for each in held]
+    for first in range(0, number, max(size, 1)):
+        times = first // size + 1
+        for position in stable_order(seed, ids, _PURPOSE, times)[: number - first]:
+            each = held[position]
             yield each if times == 1 else replace(each, id=f"{each.id} ({times})")
 
 
-class _SourceReader:
-    """Reads a file once, and counts what it sets aside."""
+def _first_pass(instructions: Instructions, number: int, seed: int) -> list[Instruction]:
+    """Those that the first pass takes when it is cut, in their order, and the one that would be next.
 
-    def __init__(self, source: InstructionSource) -> None:
-        self.set_asides: Counter[str] = Counter()
-        self._source, self._file = source, source.file
-        self._first_flaw = 0
-        self._ids: set[str] = set()
+    That one more is for `stable_order`, which tells apart what the 53 bits of a float do not.
+    """
+    ranked = ((uniform(seed, _PURPOSE, 1, each.id), place, each) for place, each in enumerate(instructions))
+    return [each for _, _, each in sorted(heapq.nsmallest(number + 1, ranked), key=lambda found: found[1])]
 
-    def read(self) -> list[Instruction]:
-        """The usable records, in order."""
-        require_file(self._file)
-        found = []
-        for number, record in self._records():
-            made = self._instruction(number, record) if not isinstance(record, _Flaw) else record
-            if isinstance(made, _Flaw):
-                self.set_asides[made.reason] += 1
-                self._first_flaw = self._first_flaw or number
-            else:
-                found.append(made)
-        if not found:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.set_asides.items()))
-            raise UserError(
-                "This file holds no instruction that can be used" + (f" ({reasons})." if reasons else ": it is empty."),
-                where=f"{self._file}:{self._first_flaw}" if self._first_flaw else str(self._file),
-                hint="It needs a record a line, or one list of records, with the keys instruction, input (may be "
-                "missing) and output, all of them strings.",
-            )
-        return found
 
-    def _records(self) -> Iterator[tuple[int, Any]]:
-        """Every record, parsed, with its line or its place in the list."""
-        with open_binary(self._file) as file:
-            head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-        if head.startswith(b"["):
-            yield from enumerate(self._list(), 1)
-            return
-        for number, line in enumerate(read_lines(self._file), 1):
-            if line is None:
-                yield number, _Flaw("invalid-utf8")
-            elif line.strip():
-                try:
-                    yield number, json.loads(line)
-                except (ValueError, RecursionError):
-                    yield number, _Flaw("not-json")
+def _read(source: InstructionSource) -> Iterator[tuple[int, Instruction | _Flaw]]:
+    """Every record with its number: its line, or its place in the list."""
+    file, prefix = source.file, f"{source.source}#"
+    require_file(file)
+    with open_binary(file) as opened:
+        head = opened.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    for number, record in enumerate(stream_json_list(file), 1) if head.startswith(b"[") else _records(file):
+        yield number, record if isinstance(record, _Flaw) else _instruction(prefix, number, record, source.language)
 
-    def _list(self) -> list[Any]:
-        with open_binary(self._file) as file:
-            content = file.read()
-        try:
-            value: list[Any] = json.loads(content.decode("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            line = content[: error.start].count(b"\n") + 1
-            raise UserError("This line is not valid UTF-8.", where=f"{self._file}:{line}") from error
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"This JSON list cannot be read ({error}).", where=str(self._file)) from error
-        return value
 
-    def _instruction(self, number: int, record: Any) -> Instruction | _Flaw:
-        if not isinstance(record, dict):
-            return _Flaw("not-a-record")
-        fields = {key: record.get(key) for key in ("instruction", "input", "output")}
-        if not all(value is None or isinstance(value, str) for value in fields.values()):
-            return _Flaw("not-text")
-        texts = {key: (value or "").strip() for key, value in fields.items()}
-        if any(map(_SURROGATE.search, texts.values())):
-            return _Flaw("invalid-utf8")
-        for key in ("instruction", "output"):
-            if not texts[key]:
-                return _Flaw(f"no-{key}")
-        own = record.get("id")
-        id_ = f"{self._source.source}#{number if own in (None, '') else own}"
-        if id_ in self._ids:
-            return _Flaw("duplicate-id")
-        self._ids.add(id_)
-        return Instruction(id_, self._source.language, texts["instruction"], texts["input"], texts["output"])
+def _records(file: Path) -> Iterator[tuple[int, Any]]:
+    """Line and record, or what is wrong with it, of JSON lines; blank ones are passed over."""
+    for number, line in enumerate(read_lines(file), 1):
+        if line is None:
+            yield number, _Flaw("invalid-utf8")
+        elif line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError):
+                yield number, _Flaw("not-json")
+
+
+def _instruction(prefix: str, number: int, record: Any, language: str | None) -> Instruction | _Flaw:
+    if not isinstance(record, dict):
+        return _Flaw("not-a-record")
+    fields = {key: record.get(key) for key in ("instruction", "input", "output")}
+    if not all(value is None or isinstance(value, str) for value in fields.values()):
+        return _Flaw("not-text")
+    texts = {key: (value or "").strip() for key, value in fields.items()}
+    try:
+        "".join(texts.values()).encode()
+    except UnicodeEncodeError:  # half a character, which JSON can write and UTF-8 cannot
+        return _Flaw("invalid-utf8")
+    for key in ("instruction", "output"):
+        if not texts[key]:
+            return _Flaw(f"no-{key}")
+    own = record.get("id")
+    id_ = f"{prefix}{number if own in (None, '') else own}"
+    return Instruction(id_, language, texts["instruction"], texts["input"], texts["output"])
+
+
+def _repeats(numbers: array[int], ids: array[int]) -> frozenset[int]:
+    """Numbers of the records whose id stood before.
+
+    Args:
+        ids: hashes of the ids of these records.
+    """
+    import numpy as np
+
+    hashes = np.frombuffer(ids, dtype=np.int64)
+    order = hashes.argsort(kind="stable")
+    is_repeat = np.diff(hashes[order], prepend=-1) == 0  # hashes are not negative
+    return frozenset(np.frombuffer(numbers, dtype=np.int64)[order[is_repeat]].tolist())
+
+
+def _nothing_usable(source: InstructionSource, set_asides: Mapping[str, int], first_flaw: int) -> UserError:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(set_asides.items()))
+    return UserError(
+        "This file holds no instruction that can be used" + (f" ({reasons})." if reasons else ": it is empty."),
+        where=f"{source.file}:{first_flaw}" if first_flaw else str(source.file),
+        hint="It needs a record a line, or one list of records, with the keys instruction, input (may be "
+        "missing) and output, all of them strings.",
+    )
 
 
 class _Flaw(NamedTuple):

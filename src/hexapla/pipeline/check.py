@@ -13,14 +13,14 @@ from hexapla.base import load_config, load_shape, load_tokenizer
 from hexapla.common.artifacts import digest_of
 from hexapla.common.errors import UserError
 from hexapla.data.cleaning import rows_of
-from hexapla.data.examples import make_examples
-from hexapla.data.instructions import load_instructions
 from hexapla.data.rows import Row
 from hexapla.data.stage import check_corpus
 from hexapla.evaluate.stage import require_metrics
 from hexapla.pipeline.bases import aligned_layers
 from hexapla.pipeline.corpora import corpus_settings
 from hexapla.pipeline.costing import adapters_at_once, largest_rank, plan_pools, training_cost
+from hexapla.pipeline.counting import expected_examples
+from hexapla.pipeline.instructions import InstructionStore
 from hexapla.recipe import Recipe
 from hexapla.train.cost import TrainingCost
 from hexapla.train.encoding import Limits, encode_examples
@@ -51,23 +51,24 @@ def check_recipe(recipe: Recipe, out: Path) -> Iterator[Finding]:
     """
     said: set[Finding] = set()
     read: set[str] = set()
+    instructions = InstructionStore()
     for label, part in recipe.parts.items():
         corpus = digest_of(corpus_settings(part))
-        for finding in _check_part(part, out, has_read=corpus in read):
+        for finding in _check_part(part, out, instructions, has_read=corpus in read):
             if finding not in said:  # variants have most of what they are in common
                 said.add(finding)
                 yield replace(finding, text=f"{label}: {finding.text}") if label else finding
         read.add(corpus)
 
 
-def _check_part(recipe: Recipe, out: Path, *, has_read: bool) -> Iterator[Finding]:
+def _check_part(recipe: Recipe, out: Path, instructions: InstructionStore, *, has_read: bool) -> Iterator[Finding]:
     """Check one part; its corpora are left out when another part `has_read` them."""
     trained = "a whole model" if recipe.train.method == "full" else f"{len(recipe.plan.jobs)} adapters"
     yield Finding("recipe", "ok", f"{len(recipe.layout.directions)} directions, {trained} to train")
     yield from _guarded("base", lambda: _base(recipe))
     yield from _guarded("tokenizer", lambda: _tokenizer(recipe))
     if not has_read:
-        yield from _guarded("corpora", lambda: _corpora(recipe))
+        yield from _guarded("corpora", lambda: _corpora(recipe, instructions))
     yield from _guarded("metrics", lambda: _metrics(recipe))
     yield from _guarded("disk", lambda: _disk(recipe, out))
 
@@ -133,21 +134,28 @@ def _round_trip(tokenizer: Any, text: str) -> str:
 
 
 def _limits(recipe: Recipe, tokenizer: Any, template: prompts.Template, rows: list[Row]) -> Finding:
-    """How many of a sample of examples training would set aside."""
+    """How many of a sample of examples training would set aside; with PMP they show what training shows them."""
     spec = recipe.train
     window = getattr(load_shape(recipe.base_model).get_text_config(), "max_position_embeddings", None)
-    examples = make_examples(rows[:_SAMPLED_ROWS], recipe.layout.directions)
+    if recipe.data.pmp is not None:  # only a row of three languages can show a third one
+        rows = sorted(rows, key=lambda row: len(row.texts) < 3)
+    sample = rows[:_SAMPLED_ROWS]
+    maker = replace(expected_examples(recipe, sample), downsample=None)
+    examples = maker.training(sample, recipe.layout.directions)
     limits = Limits(spec.max_source_tokens, spec.max_target_tokens, window)
-    aligns = any(each.acts for each in (spec.objectives, recipe.align and recipe.align.objectives) if each)
+    aligns = any(stage is not None and stage.acting_objectives is not None for stage in (recipe.align, spec))
     encoded = encode_examples(tokenizer, template, examples, limits, needs_spans=aligns)
     lost = sum(encoded.set_asides.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in encoded.set_asides.items())
     verdict: Literal["ok", "warn"] = "ok" if lost <= 0.01 * len(examples) else "warn"
     text = f"{lost} of {len(examples)} sampled examples would be set aside" + (f" ({reasons})" if reasons else "")
+    if recipe.data.pmp is not None:
+        num_shown = sum(example.auxiliary is not None for example in examples)
+        text += f"; {num_shown} of them show an auxiliary sentence"
     return Finding("tokenizer", verdict, text)
 
 
-def _corpora(recipe: Recipe) -> Iterator[Finding]:
+def _corpora(recipe: Recipe, instructions: InstructionStore) -> Iterator[Finding]:
     summary = check_corpus(
         recipe.data,
         recipe.languages,
@@ -162,9 +170,8 @@ def _corpora(recipe: Recipe) -> Iterator[Finding]:
             text = f"{section} {name}: {tally['rows']} rows in {len(tally['texts'])} languages"
             yield Finding("corpora", "warn" if lost else "ok", text + (f"; set aside: {reasons}" if lost else ""))
     if recipe.data.instructions is not None:
-        loaded = load_instructions(recipe.data.instructions)
-        for name, found in loaded.by_source.items():
-            reasons = ", ".join(f"{count} {reason}" for reason, count in loaded.set_asides[name].items())
+        for name, found in instructions.survey(recipe.data.instructions).items():
+            reasons = ", ".join(f"{count} {reason}" for reason, count in found.set_asides.items())
             text = f"instructions {name}: {len(found)}" + (f"; set aside: {reasons}" if reasons else "")
             yield Finding("corpora", "warn" if reasons else "ok", text)
     if untested := summary["directions_without_test"]:

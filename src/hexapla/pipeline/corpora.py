@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hexapla.data.spec import DataSpec
-from hexapla.data.stage import Corpus, load_corpus
+from hexapla.data.stage import Corpus, clean_versions, input_digests, load_corpus
 from hexapla.recipe import Recipe
 
 
@@ -26,6 +26,23 @@ def corpus_settings(recipe: Recipe, data: DataSpec | None = None) -> dict[str, A
         "languages": list(recipe.languages),
         "hubs": list(recipe.hubs),
         "seed": recipe.seed,
+    }
+
+
+def corpus_key(recipe: Recipe, data: DataSpec | None = None) -> dict[str, Any]:
+    """What a recipe's corpus depends on, its files and filters among it, as JSON data.
+
+    Args:
+        data: as in `corpus_settings`.
+
+    Raises:
+        UserError: a file is missing; a filter cannot work here.
+    """
+    data = recipe.data if data is None else data
+    return {
+        **corpus_settings(recipe, data),
+        "filters": clean_versions(data.clean),
+        "inputs": input_digests(data, recipe.languages),
     }
 
 

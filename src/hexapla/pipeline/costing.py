@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hexapla.base import load_shape
-from hexapla.common.errors import UserError
-from hexapla.data.examples import Example, make_examples
+from hexapla.data.examples import make_examples
+from hexapla.data.instructions import TRANSLATION, mix_counts
 from hexapla.data.rows import Row
-from hexapla.data.stage import read_training_rows
 from hexapla.evaluate.comparison import MISSING, parameter_count
 from hexapla.languages import Direction
 from hexapla.merge.sets import merge_sets
-from hexapla.pipeline.examples import example_maker
+from hexapla.pipeline.counting import TextReader, TrainingText, expected_examples
 from hexapla.pipeline.finished import ALIGNED_POOL
+from hexapla.pipeline.instructions import takes_instructions
 from hexapla.plan import Job, Side
 from hexapla.recipe import Recipe
 from hexapla.train.align.spec import AlignSpec
 from hexapla.train.batching import num_steps
-from hexapla.train.cost import TrainingCost, estimate_tokens
+from hexapla.train.cost import TrainingCost, estimate_instruction_tokens, estimate_tokens
 
 _ARITHMETIC = {True: "4 a base weight and token, 6 an adapter weight", False: "6 a weight and token"}
 
 
 @dataclass(frozen=True)
 class JobCost:
-    """One adapter to train; None where the corpora cannot be read here."""
+    """One adapter to train; None where the corpora cannot be read here.
+
+    Attributes:
+        num_examples: general instructions included, of which there are `num_instructions`.
+        num_tokens: estimate for one epoch.
+    """
 
     job: Job
     num_parameters: int
-    num_examples: int | None
-    num_steps: int | None
-    flops: float | None
+    num_examples: int | None = None
+    num_instructions: int | None = None
+    num_tokens: int | None = None
+    num_steps: int | None = None
+    flops: float | None = None
 
     def to_record(self) -> dict[str, Any]:
         """JSON data."""
@@ -43,6 +51,8 @@ class JobCost:
             "directions": [str(direction) for direction in self.job.directions],
             "parameters": self.num_parameters,
             "examples": self.num_examples,
+            "instructions": self.num_instructions,
+            "tokens": self.num_tokens,
             "steps": self.num_steps,
             "flops": self.flops,
         }
@@ -93,7 +103,7 @@ class Costing:
     Attributes:
         num_adapter_parameters: of an adapter without settings of its own.
         alignment: of the whole base, before the jobs; None: the recipe asks for none.
-        unknown: why examples, steps and FLOPs are not known; None when they are.
+        text: what is trained on, as far as it can be read.
     """
 
     recipe: Recipe
@@ -103,7 +113,7 @@ class Costing:
     num_base_parameters: int
     num_adapter_parameters: int
     memory: Memory
-    unknown: str | None
+    text: TrainingText
     alignment: JobCost | None = None
 
     def to_record(self) -> dict[str, Any]:
@@ -126,7 +136,8 @@ class Costing:
                 name: {str(direction): adapter for direction, adapter in routes.items()}
                 for name, routes in self.routes.items()
             },
-            "unknown": self.unknown,
+            "counted": self.text.counted,
+            "unknown": self.text.unknown,
         }
 
     def to_text(self) -> str:
@@ -145,16 +156,17 @@ class Costing:
                     cost.job.name,
                     _directions(cost.job),
                     _or_missing(cost.num_examples),
+                    _or_missing(cost.num_tokens),
                     _or_missing(cost.num_steps),
                     MISSING if cost.flops is None else f"{cost.flops:.1e}",
                 ]
                 for cost in self.jobs
             ],
-            headers=["adapter", "directions", "examples", "steps", "FLOPs"],
+            headers=["adapter", "directions", "examples", "tokens", "steps", "FLOPs"],
             disable_numparse=True,
-            colalign=("left", "left", "right", "right", "right"),
+            colalign=("left", "left", "right", "right", "right", "right"),
         )
-        note = [f"\nExamples are not known: {self.unknown}"] if self.unknown else []
+        note = [f"\nExamples are not known: {self.text.unknown}"] if self.text.unknown else []
         return "\n".join([*self._totals(), "", pools, "", jobs, *note])
 
     def _totals(self) -> list[str]:
@@ -173,10 +185,19 @@ class Costing:
             *([("pretraining", self._pretraining())] if self.recipe.pretrain is not None else []),
             *([("alignment", self._alignment(self.alignment))] if self.alignment is not None else []),
             ("to train", f"{len(self.jobs)} adapters of {size} parameters" if self.has_adapters else "the whole model"),
+            *([("examples", f"counted {self.text.counted}")] if self.text.counted else []),
+            *(("mixed in", self._mixed_in(cost)) for cost in self.jobs if cost.num_instructions),
             ("training", f"{total} FLOPs (estimate: {_ARITHMETIC[self.has_adapters]})"),
             ("memory", self._memory()),
         ]
         return [f"{name:<11} {text}" for name, text in facts]
+
+    def _mixed_in(self, cost: JobCost) -> str:
+        assert cost.num_examples is not None
+        assert cost.num_instructions is not None
+        there = sum(len(found) for found in self.text.instructions.values())
+        num_translations = cost.num_examples - cost.num_instructions
+        return f"{cost.num_instructions:,} instructions, of {there:,}, beside {num_translations:,} translations"
 
     def _pretraining(self) -> str:
         spec = self.recipe.pretrain
@@ -210,49 +231,50 @@ class Costing:
         )
 
 
-def plan_text(recipe: Recipe) -> str:
+def plan_text(recipe: Recipe, out: Path) -> str:
     """The plan of a recipe for people; of a recipe with variants, one behind the other.
 
     Raises:
         UserError: as `cost_recipe`.
     """
-    plans = {label: cost_recipe(part).to_text() for label, part in recipe.parts.items()}
+    plans = {label: costing.to_text() for label, costing in _cost_parts(recipe, out)}
     return "\n\n".join(f"== {label} ==\n{text}" if label else text for label, text in plans.items())
 
 
-def plan_json(recipe: Recipe) -> str:
+def plan_json(recipe: Recipe, out: Path) -> str:
     """The plan of a recipe for programs; of a recipe with variants, a map from each to its plan.
 
     Raises:
         UserError: as `cost_recipe`.
     """
-    plans = {label: cost_recipe(part).to_record() for label, part in recipe.parts.items()}
+    plans = {label: costing.to_record() for label, costing in _cost_parts(recipe, out)}
     return json.dumps(plans.get("", {"variants": plans}), ensure_ascii=False, indent=2)
 
 
-def cost_recipe(recipe: Recipe) -> Costing:
+def _cost_parts(recipe: Recipe, out: Path) -> Iterator[tuple[str, Costing]]:
+    reader = TextReader(out)
+    return ((label, cost_recipe(part, reader)) for label, part in recipe.parts.items())
+
+
+def cost_recipe(recipe: Recipe, reader: TextReader) -> Costing:
     """Plan and cost a recipe or a part of it. Corpora are read to count examples where they are; weights never are.
 
     Raises:
         UserError: the base's shape is neither here nor bundled.
     """
     cost = training_cost(recipe)
-    rows, unknown = _training_rows(recipe)
-    plan = recipe.plan
-    maker = example_maker(recipe)
-    examples = {job.name: None if rows is None else maker.training(rows, job.directions) for job in plan.jobs}
-    jobs = tuple(_job_cost(job, examples[job.name], cost) for job in plan.jobs)
+    text = reader.read(recipe)
     pools, routes = plan_pools(recipe, cost)
     return Costing(
         recipe,
-        jobs,
+        tuple(_job_cost(recipe, job, text, cost) for job in recipe.plan.jobs),
         pools,
         routes,
         num_base_parameters=cost.num_base_parameters,
         num_adapter_parameters=cost.num_adapter_parameters(),
         memory=_memory(recipe, cost),
-        unknown=unknown,
-        alignment=None if recipe.align is None else _alignment_cost(recipe, recipe.align, rows, cost),
+        text=text,
+        alignment=None if recipe.align is None else _alignment_cost(recipe, recipe.align, text.rows, cost),
     )
 
 
@@ -311,34 +333,40 @@ def plan_pools(recipe: Recipe, cost: TrainingCost) -> tuple[tuple[PoolSize, ...]
     return tuple(PoolSize(name, len(each), sum(each.values())) for name, each in parameters.items()), routes
 
 
-def _training_rows(recipe: Recipe) -> tuple[list[Row] | None, str | None]:
-    try:
-        return read_training_rows(recipe.data, recipe.languages, seed=recipe.seed), None
-    except UserError as error:
-        return None, error.paragraph()
-
-
-def _job_cost(job: Job, examples: list[Example] | None, cost: TrainingCost) -> JobCost:
+def _job_cost(recipe: Recipe, job: Job, text: TrainingText, cost: TrainingCost) -> JobCost:
     parameters = cost.num_adapter_parameters(job.name)
-    if examples is None:
-        return JobCost(job, parameters, None, None, None)
-    tokens = estimate_tokens(examples) * cost.spec.of(job.name).epochs
-    steps, flops = cost.num_steps(len(examples), job.name), cost.flops(tokens, job.name)
-    return JobCost(job, parameters, len(examples), steps, flops)
+    if text.rows is None:
+        return JobCost(job, parameters)
+    examples = expected_examples(recipe, text.rows).training(text.rows, job.directions)
+    num_translations, num_instructions, tokens = len(examples), 0, estimate_tokens(examples)
+    spec = recipe.data.instructions
+    if spec is not None and examples and takes_instructions(recipe, job):
+        sizes = {name: len(found) for name, found in text.instructions.items()}
+        counts = mix_counts(spec, {TRANSLATION: len(examples), **sizes})
+        num_translations = counts.pop(TRANSLATION)
+        num_instructions = sum(counts.values())
+        num_bytes = sum(counts[name] * found.num_bytes / len(found) for name, found in text.instructions.items())
+        tokens = round(tokens * num_translations / len(examples))
+        tokens += estimate_instruction_tokens(num_bytes, num_instructions)
+    number = num_translations + num_instructions
+    flops = cost.flops(tokens * cost.spec.of(job.name).epochs, job.name)
+    steps = cost.num_steps(number, job.name)
+    return JobCost(job, parameters, number, num_instructions, tokens, steps, flops)
 
 
-def _alignment_cost(recipe: Recipe, spec: AlignSpec, rows: list[Row] | None, cost: TrainingCost) -> JobCost:
+def _alignment_cost(recipe: Recipe, spec: AlignSpec, rows: Sequence[Row] | None, cost: TrainingCost) -> JobCost:
     """Of the whole base, with the passes that come before the gradients' own where a step is no single micro-batch."""
     job = Job(ALIGNED_POOL, recipe.layout.directions)
     if rows is None:
-        return JobCost(job, cost.num_base_parameters, None, None, None)
+        return JobCost(job, cost.num_base_parameters)
     examples = make_examples(rows, job.directions)
     number = min(len(examples), spec.examples or len(examples))
-    tokens = round(estimate_tokens(examples) * spec.epochs * number / max(1, len(examples)))
-    flops = cost.pretraining_flops(tokens, gradient_checkpointing=spec.gradient_checkpointing)
-    if spec.objectives.acts:
-        flops += cost.pretraining_flops(tokens, gradient_checkpointing=False) / 3
-    return JobCost(job, cost.num_base_parameters, number, num_steps(number, spec.batch, spec.epochs), flops)
+    tokens = round(estimate_tokens(examples) * number / max(1, len(examples)))
+    flops = cost.pretraining_flops(tokens * spec.epochs, gradient_checkpointing=spec.gradient_checkpointing)
+    if spec.acting_objectives is not None:
+        flops += cost.pretraining_flops(tokens * spec.epochs, gradient_checkpointing=False) / 3
+    steps = num_steps(number, spec.batch, spec.epochs)
+    return JobCost(job, cost.num_base_parameters, number, 0, tokens, steps, flops)
 
 
 def _directions(job: Job) -> str:

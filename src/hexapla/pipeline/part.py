@@ -17,15 +17,14 @@ from hexapla.common.artifacts import digest_of, is_complete, read_json
 from hexapla.data.auxiliaries import Auxiliaries
 from hexapla.data.examples import ExampleMaker, examples_digest, make_examples
 from hexapla.data.spec import DataSpec
-from hexapla.data.stage import Corpus, build_corpus, clean_versions, input_digests
+from hexapla.data.stage import Corpus, build_corpus
 from hexapla.evaluate.scores import ScoreTable
 from hexapla.merge.stage import merge_pool, remove_leftovers
 from hexapla.pipeline.bases import Bases
-from hexapla.pipeline.corpora import corpus_settings
+from hexapla.pipeline.corpora import corpus_key, corpus_settings
 from hexapla.pipeline.development import DevelopmentTranslator
 from hexapla.pipeline.examples import auxiliaries_of, example_maker
 from hexapla.pipeline.finished import ALIGNED_POOL, BASE_POOL, PRETRAINED_POOL, FinishedPart
-from hexapla.pipeline.instructions import mixed_in
 from hexapla.pipeline.representations import profiles_of
 from hexapla.pipeline.scoring import Measurement
 from hexapla.pipeline.session import Session
@@ -105,19 +104,14 @@ class Part:
     @cached_property
     def _corpus_folder(self) -> Path:
         settings = corpus_settings(self.recipe, self._data)
-        return self.session.once(["corpus", settings], lambda: self._make_corpus(settings))
+        return self.session.once(["corpus", settings], self._make_corpus)
 
-    def _make_corpus(self, settings: dict[str, Any]) -> Path:
+    def _make_corpus(self) -> Path:
         recipe, data = self.recipe, self._data
-        key = {
-            **settings,
-            "filters": clean_versions(data.clean),
-            "inputs": input_digests(data, recipe.languages),
-        }
         return self._workspace.make(
             "corpus",
             recipe.name,
-            key,
+            corpus_key(recipe, data),
             lambda aside, _: build_corpus(
                 data,
                 recipe.languages,
@@ -201,7 +195,8 @@ class Part:
         corpus = self._corpus
         development = make_examples(corpus.dev, job.directions) if self.recipe.train.development else ()
         translations = self._examples.training(corpus.train, job.directions)
-        kept, instructions = mixed_in(self.recipe, job, translations, self._workspace.log)
+        store = self.session.instructions
+        kept, instructions = store.mixed_in(self.recipe, job, translations, self._workspace.log)
         return TrainTask(job, kept, development, instructions)
 
     def _keep_adapter(self, name: str, key: dict[str, Any], fill: Callable[[Path], None]) -> None:

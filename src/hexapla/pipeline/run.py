@@ -9,12 +9,12 @@ import yaml
 from hexapla.analyze.store import read_sections
 from hexapla.common.artifacts import write_text
 from hexapla.common.errors import UserError
-from hexapla.data.instructions import InstructionsSpec, load_instructions
 from hexapla.evaluate.metrics.comet import release_scorers
 from hexapla.evaluate.stage import require_metrics
 from hexapla.pipeline.analysis import analyze_once
 from hexapla.pipeline.bases import aligned_layers
 from hexapla.pipeline.finished import FinishedRun
+from hexapla.pipeline.instructions import InstructionStore
 from hexapla.pipeline.part import Part
 from hexapla.pipeline.reporting import Outcome, report_run
 from hexapla.pipeline.session import Session
@@ -31,12 +31,13 @@ def run_recipe(recipe: Recipe, out: Path) -> Outcome:
     Raises:
         UserError: something that the user gave cannot be used; what was finished stays.
     """
-    _require(recipe)
+    instructions = InstructionStore()
+    _require(recipe, instructions)
     with Workspace.open(out) as workspace:
         text = yaml.safe_dump(recipe.resolved(), allow_unicode=True, sort_keys=False)
         write_text(workspace.out / "recipe.yaml", text)
         workspace.log.write("run", recipe=recipe.name, versions=versions())
-        session = Session(workspace)
+        session = Session(workspace, instructions=instructions)
         parts = {label: Part(part, label, session).execute() for label, part in recipe.parts.items()}
         release_scorers()
         run = FinishedRun(
@@ -55,13 +56,11 @@ def run_recipe(recipe: Recipe, out: Path) -> Outcome:
         return report_run(run, read_sections(analysis))
 
 
-def _require(recipe: Recipe) -> None:
+def _require(recipe: Recipe, instructions: InstructionStore) -> None:
     """Refuse what would fail after hours."""
-    read: list[InstructionsSpec] = []
     for part in recipe.parts.values():
-        if part.data.instructions is not None and part.data.instructions not in read:
-            read.append(part.data.instructions)
-            load_instructions(part.data.instructions)
+        if part.data.instructions is not None:
+            instructions.survey(part.data.instructions)
         require_metrics(part.evaluate, part.layout)
         if not part.base_model.has_weights():
             raise UserError(

@@ -15,6 +15,7 @@ from hexapla.common.artifacts import digest_of
 from hexapla.common.progress import duration
 from hexapla.data.stage import Corpus
 from hexapla.pipeline.corpora import Corpora
+from hexapla.pipeline.instructions import InstructionStore
 from hexapla.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Session:
         baselines: fingerprints of the bare bases that are measured already; later parts leave them out.
         made: digest of what decides an artifact → its folder, so that no part hashes files that another one has hashed.
         corpora: what they are read through.
+        instructions: files of general instructions, each surveyed once, and the latest mix of them.
     """
 
     workspace: Workspace
@@ -37,6 +39,7 @@ class Session:
     baselines: set[str] = field(default_factory=set)
     made: dict[str, Path] = field(default_factory=dict)
     corpora: Corpora = field(default_factory=Corpora)
+    instructions: InstructionStore = field(default_factory=InstructionStore)
     _engine: TorchEngine | None = None
 
     def once(self, decided_by: Any, make: Callable[[], Path]) -> Path:

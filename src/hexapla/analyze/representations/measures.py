@@ -15,20 +15,11 @@ import torch
 from torch import Tensor
 
 from hexapla.analyze.representations.places import Places
+from hexapla.analyze.representations.profile import PairMeasures
+
+__all__ = ["PairMeasures", "anisotropy", "measure_pairs"]
 
 _SMALLEST = 1e-12  # of a norm: a vector of zeros has cosine 0 with every other
-
-
-@dataclass(frozen=True)
-class PairMeasures:
-    """What is measured of two languages, [C, C] each, as `RepresentationProfile` explains."""
-
-    retrieval: np.ndarray
-    retrieval_centred: np.ndarray
-    cosine_translations: np.ndarray
-    cosine_others: np.ndarray
-    auc: np.ndarray
-    cka: np.ndarray
 
 
 def measure_pairs(vectors: Tensor, places: Places) -> PairMeasures:

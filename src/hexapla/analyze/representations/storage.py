@@ -5,28 +5,19 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hexapla.analyze.representations.profile import RepresentationProfile
+from hexapla.analyze.representations.profile import PairMeasures, RepresentationProfile
 from hexapla.common.artifacts import read_json, write_bytes, write_json
 from hexapla.common.errors import CorruptArtifactError
 
 PROFILE_FILE, ARRAYS_FILE = "profile.json", "arrays.npz"
-_ARRAYS = (
-    "num_shared",
-    "retrieval",
-    "retrieval_centred",
-    "cosine_translations",
-    "cosine_others",
-    "auc",
-    "cka",
-    "probe",
-    "probe_by_language",
-    "anisotropy",
-)
+_MEASURES = tuple(field.name for field in fields(PairMeasures))
+_ARRAYS = ("num_shared", *_MEASURES, "probe", "probe_by_language", "anisotropy")
 
 
 def save_profile(folder: Path, profile: RepresentationProfile) -> None:

@@ -316,6 +316,7 @@ def _group(group: int) -> list[int]:
 
 MEASURE = """
 import resource, sys
+from pathlib import Path
 from hexapla.data.filters.duplicates import DuplicatesFilter
 from hexapla.data.filters.engine import Engine
 from hexapla.data.filters.ratio import RatioFilter
@@ -327,16 +328,18 @@ def rows(number):
         k = n % 1500000
         yield n, Row(f"c:{n}", {"en": f"House number {k} is red.", "de": f"Haus Nummer {k} ist rot."}, "c")
 
+def peak_mib():  # not that of getrusage, which begins with what the parent process had
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024
+
 if __name__ == "__main__":
     num_rows = int(sys.argv[1])
     chain = (RatioFilter(), DuplicatesFilter(exact=True))
     funnel = Funnel(chain, 5)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mib()
     with Engine(chain, ("en",), processes=2) as engine:
         kept = sum(1 for _ in engine.clean(funnel.entering(rows(num_rows)), funnel, pairs=True, min_languages=2))
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(kept, before // 1024, own // 1024, child // 1024)
+    own = peak_mib()
+    print(kept, before, own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 """
 
 

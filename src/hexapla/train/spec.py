@@ -139,7 +139,8 @@ class BankSpec(Spec):
     processes: int | None = Field(
         default=None,
         ge=1,
-        description="Processes that share out the adapters, each with its own copy of the base; null: one a GPU.",
+        description="Processes that share out the adapters, each with its own copy of the base; null: one a GPU, on a "
+        "CPU one a thread where memory, balance and work allow it.",
     )
     keep_checkpoints: int = Field(default=2, ge=1, description="Checkpoints kept; older ones are removed.")
 

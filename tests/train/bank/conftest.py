@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.train.bank.terminal import Watch
+
 
 @pytest.fixture
 def _one_thread() -> Iterator[None]:
@@ -15,3 +17,8 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()

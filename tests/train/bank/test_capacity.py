@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from hexapla.base import Base, load_config
-from hexapla.train.bank.capacity import Machine, find_rooms
+from hexapla.train.bank import capacity
+from hexapla.train.bank.capacity import Machine, find_rooms, processes_on_cpu
 from hexapla.train.bank.memory import DryStep, Room
 from hexapla.train.bank.model import BankedModel
 from hexapla.train.bank.share import load_banked
@@ -70,3 +71,32 @@ def test_objectives_need_a_head_and_gradients_an_adapter_and_room_for_their_pair
     copies = 3 * 16 * num_head
     assert aligned.fixed_bytes - plain.fixed_bytes == copies + cost.alignment_bytes(100)
     assert cost.alignment_bytes(100) > 7 * 4 * 2**18  # so much of the head's inner values at once
+
+
+def test_a_cpus_threads_are_shared_out_to_processes(qwen3_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cost = TrainingCost(load_config(Base(str(qwen3_base))), train_spec(), weight_bytes=4)
+    enough = int(2 * 8 * 2e12 / cost.flops(1))  # tokens, for eight processes
+    even = {f"adapter-{number}": enough // 8 for number in range(16)}
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(capacity, "free_bytes", lambda _device: 2**36)
+    assert processes_on_cpu(cost, even, 1024) == 8
+    # no more than there are adapters, and than the work is worth
+    assert processes_on_cpu(cost, {name: even[name] for name in list(even)[:3]}, 1024) == 3
+    assert processes_on_cpu(cost, {name: tokens // 15 for name, tokens in even.items()}, 1024) == 2
+    assert processes_on_cpu(cost, {name: tokens // 100 for name, tokens in even.items()}, 1024) == 1
+    # one adapter with half of all work: others would wait for it
+    assert processes_on_cpu(cost, {"all": sum(even.values()), **even}, 1024) == 2
+    assert processes_on_cpu(cost, {"all": 3 * sum(even.values()), **even}, 1024) == 1
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert processes_on_cpu(cost, even, 1024) == 1
+
+
+def test_memory_for_a_base_in_every_process(qwen3_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cost = TrainingCost(load_config(Base(str(qwen3_base))), train_spec(), weight_bytes=4)
+    work = {f"adapter-{number}": int(2.1e12 / cost.flops(1)) for number in range(4)}
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    for free_gib, number in ((1.5, 1), (2.5, 2), (64, 4), (0.1, 1)):
+        monkeypatch.setattr(capacity, "free_bytes", lambda _device, free_gib=free_gib: int(free_gib * 2**30))
+        assert processes_on_cpu(cost, work, 64) == number
+    monkeypatch.setattr(capacity, "free_bytes", lambda _device: None)
+    assert processes_on_cpu(cost, work, 64) == 1

@@ -22,20 +22,10 @@ from hexapla.train.result import StepRecord
 from hexapla.train.spec import OptimizerSpec, TrainSpec
 from hexapla.train.task import PreparedTask
 from tests.train.bank.packs import example
-from tests.train.bank.terminal import Terminal
+from tests.train.bank.terminal import Terminal, Watch
 
 _TOKENS = 10  # of every example; batches have two
 _RATE = 1e-3
-
-
-class Watch:
-    """A clock that goes when it is told to."""
-
-    def __init__(self) -> None:
-        self.time_s = 100.0
-
-    def __call__(self) -> float:
-        return self.time_s
 
 
 def life(name: str, slot: int = 0, num_steps: int = 100) -> AdapterLife:
@@ -63,11 +53,6 @@ def diverge(adapter: AdapterLife) -> None:
     """A step that cannot be made; the second one is the adapter's end."""
     if not adapter.diverged(record(adapter, math.nan, math.inf)):
         adapter.end("diverged")
-
-
-@pytest.fixture
-def watch() -> Watch:
-    return Watch()
 
 
 @pytest.fixture

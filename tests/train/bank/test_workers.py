@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hexapla.common.artifacts import read_json, write_json
 from hexapla.common.errors import CorruptArtifactError, UserError
+from hexapla.train.bank import capacity
 from hexapla.train.bank.waves import PLAN_FILE
 from hexapla.train.bank.workers import Call, run_apart
 from hexapla.train.spec import BankSpec
@@ -103,10 +105,15 @@ def test_a_child_dies_with_its_killed_parent(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_one_thread")
-def test_two_processes_train_what_one_does_with_their_plan(qwen3_base: Path, tmp_path: Path) -> None:
+def test_two_processes_train_what_one_does_with_their_plan(
+    qwen3_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     log = Recorded()
     train(qwen3_base, train_spec(bank=BankSpec(processes=2)), tasks(3), two, log=log)
+    told = capsys.readouterr().err.splitlines()
+    assert sum(" finished at step " in line for line in told) == 3
+    assert "3 adapters (3 finished)" in told[-1]
     assert {event["adapter"] for event in log.of("train-end")} == {"adapter-0", "adapter-1", "adapter-2"}
     plan = read_json(two / "work" / PLAN_FILE)
     assert [[list(wave) for wave in share] for share in plan["shares"]] == [
@@ -117,3 +124,19 @@ def test_two_processes_train_what_one_does_with_their_plan(qwen3_base: Path, tmp
     train(qwen3_base, train_spec(bank=BankSpec(processes=1)), tasks(3), one)
     for name in ("adapter-0", "adapter-1", "adapter-2"):
         assert outcome(one / name) == outcome(two / name)
+
+
+@pytest.mark.slow
+def test_a_cpu_of_two_threads_has_two_processes_where_that_pays(
+    qwen3_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capacity, "_PROCESS_FLOPS", 1.0)
+    monkeypatch.setattr(capacity, "_IMBALANCE", 2.0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        train(qwen3_base, train_spec(), tasks(3)[1:], tmp_path)
+    finally:
+        torch.set_num_threads(before)
+    plan = read_json(tmp_path / "work" / PLAN_FILE)
+    assert [[list(wave) for wave in share] for share in plan["shares"]] == [[["adapter-1"]], [["adapter-2"]]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from hexapla.base import choose_dtype
 from hexapla.common.errors import UserError
 from hexapla.train.bank.factors import row_entries
 from hexapla.train.bank.memory import DryStep, Room, free_bytes, gibibytes
+from hexapla.train.bank.waves import share_out
 from hexapla.train.batching import default_micro_batch_tokens
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 _COPIED_BYTES = 4 * 4  # of a parameter, in a checkpoint's copies: value, moments, and gradient in mid-batch
 _ROWS_COPIED = 3  # at most by a checkpoint: two ahead of its writer, and the one being written
 _MOMENTS_BYTES = 8  # of a parameter, where they lie in the host's memory
+_PROCESS_BYTES = 2**29  # of the interpreter and its libraries
+_PROCESS_FLOPS = 2e12  # what a process should have to do: starting it costs some ten seconds
+_IMBALANCE = 1.25  # of the largest share's work to the mean
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Machine:
 
 
 def find_machine(spec: TrainSpec, device: torch.device) -> Machine:
-    """What the settings make of the device and those like it.
+    """What the settings make of the device and those like it; one process on a CPU where they name no number.
 
     Raises:
         UserError: more processes are asked for than there are GPUs, or the device lacks the precision.
@@ -52,6 +57,35 @@ def find_machine(spec: TrainSpec, device: torch.device) -> Machine:
             hint="Leave it out for one process a GPU.",
         )
     return Machine(device, dtype, asked or num_gpus)
+
+
+def processes_on_cpu(cost: TrainingCost, work: Mapping[str, int], num_tokens: int) -> int:
+    """How many processes to share a CPU's threads out to, where the settings name no number.
+
+    One thread a process is best: threads that share a product wait for each other after every one of them, a fifth of
+    the time on an idle machine and most of it on a busy one. But the shares should end together, memory hold a base for
+    each, and the work be worth the start.
+
+    Args:
+        work: tokens of every adapter, all epochs.
+        num_tokens: of a micro-batch.
+    """
+    import torch
+
+    host = torch.device("cpu")
+    free = free_bytes(host)
+    states = len(work) * cost.adapter_state_bytes(cost.largest_rank)
+    fitting = 1
+    if free is not None:
+        each = cost.base_bytes + cost.activation_bytes(num_tokens) + _PROCESS_BYTES
+        fitting = int((free // 2 - states) // each)
+    worth = int(sum(cost.flops(tokens, name) for name, tokens in work.items()) // _PROCESS_FLOPS)
+    most = min(torch.get_num_threads(), len(work), fitting, worth)
+    for number in range(most, 1, -1):
+        mean = sum(work.values()) / number
+        if max(sum(work[name] for name in share) for share in share_out(work, number)) <= _IMBALANCE * mean:
+            return number
+    return 1
 
 
 def micro_batch_tokens(spec: TrainSpec, longest: int, adapter: str, device: torch.device) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,10 @@ from hexapla.base import Base, load_model
 from hexapla.common.artifacts import digest_of
 from hexapla.common.errors import UserError
 from hexapla.common.progress import EventLog
+from hexapla.train.bank.joint import ToldTable
+from hexapla.train.bank.life import AdapterLife
 from hexapla.train.bank.model import BankedModel
+from hexapla.train.bank.table import LiveTable, Table
 from hexapla.train.bank.wave import FinishedAdapter, Wave, WaveSettings
 from hexapla.train.bank.waves import BankSettings, PlannedWave
 from hexapla.train.bank.workers import Link
@@ -48,8 +52,17 @@ class Share:
     translate: Translate | None
 
 
-def train_share(share: Share, model: BankedModel, deliver: Deliver, log: EventLog) -> None:
+def train_share(
+    share: Share,
+    model: BankedModel,
+    deliver: Deliver,
+    log: EventLog,
+    table: Callable[[Sequence[AdapterLife]], Table] = LiveTable,
+) -> None:
     """Train the waves; the folder of each is removed when all of it is delivered.
+
+    Args:
+        table: what shows the progress of a wave's adapters.
 
     Raises:
         UserError: memory does not suffice after all, or a checkpoint cannot be read.
@@ -81,6 +94,7 @@ def train_share(share: Share, model: BankedModel, deliver: Deliver, log: EventLo
         micro_batch_tokens=share.settings.micro_batch_tokens,
         precision=share.settings.dtype,
         translate=share.translate,
+        table=table,
     )
     for wave, tasks in share.waves:
         folder = share.work / wave.folder
@@ -104,7 +118,8 @@ def train_share_apart(link: Link, place: int, share: Share, device: torch.device
     own = torch.device("cuda", place) if device.type == "cuda" else device
     if own.type == "cuda":
         torch.cuda.set_device(own)
-    train_share(share, load_banked(share.base, share.spec, share.settings.dtype, own), link.deliver, link.log)
+    model = load_banked(share.base, share.spec, share.settings.dtype, own)
+    train_share(share, model, link.deliver, link.log, partial(ToldTable, link))
 
 
 def load_banked(base: Base, spec: TrainSpec, dtype: str, device: torch.device) -> BankedModel:

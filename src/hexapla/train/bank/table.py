@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from hexapla.common.progress import duration
 from hexapla.train.bank.life import AdapterLife
@@ -30,6 +30,19 @@ _NAME_WIDTH = 12  # of a name, at least this much is shown before a column is le
 _STATES = ("training", "finished", "stopped early", "diverged")
 
 Row = tuple[str, ...]
+
+
+class Table(Protocol):
+    """What training tells of its progress."""
+
+    def advance(self, num_tokens: int) -> None:
+        """Count tokens that went through the base, and say at once which adapters ended or diverged by them."""
+
+    def show(self) -> None:
+        """Show the present state."""
+
+    def close(self) -> None:
+        """Show the last state."""
 
 
 class LiveTable:
@@ -67,6 +80,10 @@ class LiveTable:
     def show(self) -> None:
         """Draw the present state; in a log, at most every ten seconds."""
         self._show(self._events())
+
+    def say(self, line: str) -> None:
+        """A line from elsewhere, above the table."""
+        self._show([line])
 
     def close(self) -> None:
         """Show the last state."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,16 @@ from hexapla.base import Base, choose_device, fingerprint, load_config, load_tok
 from hexapla.common.errors import UserError, nearest
 from hexapla.common.progress import EventLog
 from hexapla.prompts import Template
-from hexapla.train.bank.capacity import Machine, find_machine, find_rooms, micro_batch_tokens, refuse_large_base
+from hexapla.train.bank.capacity import (
+    Machine,
+    find_machine,
+    find_rooms,
+    micro_batch_tokens,
+    processes_on_cpu,
+    refuse_large_base,
+)
 from hexapla.train.bank.factors import stored_rank
+from hexapla.train.bank.joint import JointTable
 from hexapla.train.bank.memory import DryStep
 from hexapla.train.bank.model import BankedModel
 from hexapla.train.bank.share import Share, load_banked, train_share, train_share_apart
@@ -85,6 +93,8 @@ def train_bank(
         return Share(name, base, spec, seed, template.name, plan.settings, own, finished, work, translate)
 
     shares = [share(name, waves) for name, waves in plan.remaining(finished).items()]
+    if _chooses_processes(spec, machine):
+        machine = replace(machine, num_processes=len(plan.shares))
     if machine.num_processes == 1:
         model = model or load_banked(base, spec, machine.dtype, machine.device)
         for own in shares:
@@ -92,6 +102,11 @@ def train_bank(
     else:
         del model
         _train_apart(shares, machine, deliver, log)
+
+
+def _chooses_processes(spec: TrainSpec, machine: Machine) -> bool:
+    """Whether a plan decides on the number of processes."""
+    return spec.bank.processes is None and machine.device.type == "cpu"
 
 
 def refuse_unknown_names(spec: TrainSpec, names: Collection[str]) -> None:
@@ -121,7 +136,11 @@ def _new_plan(
         for example in [*task.encoded.examples, *task.development]
     )
     num_tokens = micro_batch_tokens(spec, longest, name, machine.device)
-    shares = share_out({task.name: task.num_tokens * task.spec.epochs for task in tasks}, machine.num_processes)
+    cost = TrainingCost(load_config(base), spec, weight_bytes=2 if machine.dtype == "bfloat16" else 4)
+    work = {task.name: task.num_tokens * task.spec.epochs for task in tasks}
+    if _chooses_processes(spec, machine):
+        machine = replace(machine, num_processes=processes_on_cpu(cost, work, num_tokens))
+    shares = share_out(work, machine.num_processes)
     num_tasks = max(len(share) for share in shares)
     step = DryStep(
         num_tokens=num_tokens,
@@ -132,7 +151,6 @@ def _new_plan(
         objectives=spec.acting_objectives,
         num_pairs=max(min(task.spec.batch, len(task.encoded.examples)) for task in tasks),
     )
-    cost = TrainingCost(load_config(base), spec, weight_bytes=2 if machine.dtype == "bfloat16" else 4)
     refuse_large_base(cost, machine)
     model = load_banked(base, spec, machine.dtype, machine.device)
     rooms = find_rooms(model, cost, step, machine)
@@ -156,4 +174,15 @@ def _train_apart(shares: Sequence[Share], machine: Machine, deliver: Deliver, lo
         Call(share.name, share.work / share.name / "finished", train_share_apart, (share, machine.device))
         for share in shares
     ]
-    run_apart(calls, num_processes=machine.num_processes, deliver=deliver, log=log, num_threads=num_threads)
+    tasks = [task for share in shares for _, tasks in share.waves for task in tasks]
+    table = JointTable(tasks, seed=shares[0].seed, num_processes=len(shares))
+    run_apart(
+        calls,
+        num_processes=machine.num_processes,
+        deliver=deliver,
+        log=log,
+        num_threads=num_threads,
+        say=table.say,
+        hear=table.hear,
+    )
+    table.close()

@@ -29,7 +29,7 @@ from hexapla.train.bank.packing import PackedBatch, Piece, pack
 from hexapla.train.bank.schedule import Clock, next_pieces
 from hexapla.train.bank.snapshot import RowSource
 from hexapla.train.bank.states import make_optimizers
-from hexapla.train.bank.table import LiveTable
+from hexapla.train.bank.table import LiveTable, Table
 from hexapla.train.result import StepRecord, TrainResult
 from hexapla.train.spec import TrainSpec
 from hexapla.train.stage import Translate
@@ -61,6 +61,7 @@ class WaveSettings:
         micro_batch_tokens: tokens of a micro-batch at most.
         precision: of the base and of the arithmetic, for the result.
         translate: see `stage.Translate`; needed where chrF is measured.
+        table: what shows the adapters' progress.
     """
 
     spec: TrainSpec
@@ -69,6 +70,7 @@ class WaveSettings:
     micro_batch_tokens: int
     precision: str
     translate: Translate | None = None
+    table: Callable[[Sequence[AdapterLife]], Table] = LiveTable
 
 
 class Wave:
@@ -136,7 +138,7 @@ class Wave:
 
     def _train(self, deliver: Callable[[FinishedAdapter], None]) -> None:
         """One micro-batch after another."""
-        table = LiveTable(self._lives)
+        table = self._settings.table(self._lives)
         saved = shown = logged = time.monotonic()
         while any(life.clock.running for life in self._lives):
             start = time.monotonic()

@@ -95,12 +95,16 @@ def run_apart(
     deliver: Callable[[str, Callable[[Path], None]], None],
     log: EventLog,
     num_threads: int | None = None,
+    say: Callable[[str], None] | None = None,
+    hear: Callable[..., None] | None = None,
 ) -> None:
     """Make calls in processes of their own, so many at a time; a call is given the lowest free place, from 0.
 
     Args:
         deliver: as `stage.Deliver`; called in this process.
         num_threads: of torch in every process; None: as many as it takes by itself.
+        say: shows a line that a process wrote; None: on standard error.
+        hear: called with a call's label and what its process sent as "told", `link.send("told", ...)`.
 
     Raises:
         UserError: a call raised one, or its process was killed. The other processes are stopped.
@@ -128,6 +132,11 @@ def run_apart(
                     deliver(name, _taking(folder))
                     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end is seen next
                         connection.send("taken")
+                elif kind == "told":
+                    assert hear is not None
+                    hear(workers[connection].call.label, *content)
+                elif kind == "line":
+                    (say or _print_line)(f"{workers[connection].call.label}: {content[0]}")
                 else:
                     _hear(workers[connection], kind, content, log)
     finally:
@@ -177,14 +186,16 @@ def _hear(worker: _Worker, kind: str, content: list[Any], log: EventLog) -> None
     elif kind == "event":
         event, fields = content
         log.write(event, **fields)
-    elif kind == "line":
-        print(f"{worker.call.label}: {content[0]}", file=sys.stderr, flush=True)
     elif kind == "refused":
         is_corrupt, what, where, hint = content
         raise (CorruptArtifactError if is_corrupt else UserError)(what, where=where, hint=hint)
     else:
         assert kind == "failed"
         raise RuntimeError(f"{worker.call.label} failed:\n{content[0]}")
+
+
+def _print_line(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _check_end(worker: _Worker) -> None:

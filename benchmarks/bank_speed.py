@@ -7,7 +7,8 @@ Sides, each in a fresh process, all on the same token ids in the same batches:
 * `peft-packed`: the same with the sequences of a batch end to end, no padding.
 * `peft-target-logits`: our one-by-one trainer: logits of target tokens only, sequences of like lengths together.
 * `hf-trainer`: HF Trainer with its own speed settings, a process an adapter. Needs `accelerate`.
-* `bank`: ours.
+* `bank`: ours, in one process with all threads.
+* `bank-processes`: ours as it shares a CPU out by itself, a process of one thread for each of them.
 
 Bases are Qwen3 configurations with random weights. Tiny has 6,144 vocabulary entries, small 16,384, 60m 32,768: what
 multilingual tokenizers for models of such sizes have. This matters: the larger the vocabulary, the more is saved by
@@ -19,7 +20,7 @@ start-up too, once for the pool, for `hf-trainer` with every adapter, where an a
 is process, imports and random weights instead of read ones. Memory: "beyond base" is the peak less that with the base
 alone; what the bank may take there is the state printed above the table plus one micro-batch's activations.
 
-    python benchmarks/bank_speed.py --shape tiny small 60m --adapters 4 16 48 --batch 2 8 16 --repeats 3
+    python benchmarks/bank_speed.py --shape tiny small 60m --adapters 4 16 48 --batch 2 8 16 --sides peft bank-processes
     python benchmarks/bank_speed.py --device cuda --shape qwen3-0.6b --sides peft-packed hf-trainer bank
 """
 
@@ -39,14 +40,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bank_baselines import plain_loop, target_logits_loop, trainer_loop
-from bank_workload import HUB_SHAPES, RANK, SMALL_SHAPES, Cell, Meter, base_config, make_base, make_workload, train_spec
+from bank_workload import (
+    HUB_SHAPES,
+    RANK,
+    SMALL_SHAPES,
+    Cell,
+    Meter,
+    base_config,
+    count_tokens,
+    make_base,
+    make_workload,
+    train_spec,
+)
 from tabulate import tabulate
 
 if TYPE_CHECKING:
     from hexapla.train.encoding import EncodedExample
     from hexapla.train.task import PreparedTask
 
-SIDES = ("peft", "peft-packed", "peft-target-logits", "hf-trainer", "bank")
+SIDES = ("peft", "peft-packed", "peft-target-logits", "hf-trainer", "bank", "bank-processes")
 STATE_BYTES = 4 * 4  # of one fp32 parameter of an adapter: value, gradient, two moments
 
 
@@ -82,7 +94,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--shape", nargs="+", choices=[*SMALL_SHAPES, *HUB_SHAPES], help="default: tiny, qwen3-0.6b")
     parser.add_argument("--adapters", nargs="+", type=int, help="default: 4 16 48, on a GPU 57")
     parser.add_argument("--batch", nargs="+", type=int, help="of each adapter; default: 2 8 16, on a GPU 128")
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=["peft", "hf-trainer", "bank"])
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=["peft", "hf-trainer", "bank-processes"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -128,8 +140,36 @@ def measure(cell: Cell, sides: list[str], repeats: int) -> dict[str, list[dict[s
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for _ in range(repeats):
         for side in sides:
-            runs[side].append(in_fresh_process(cell.threads, run_side, side, cell, time.monotonic()))
+            if side == "bank-processes":
+                runs[side].append(in_processes(cell))
+            else:
+                runs[side].append(in_fresh_process(cell.threads, run_side, side, cell, time.monotonic()))
     return runs
+
+
+def in_processes(cell: Cell) -> dict[str, float]:
+    """The bank's adapters shared out to processes of one thread each, which begin to be timed together."""
+    number = min(cell.threads, cell.num_adapters)
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(number, take_part, (context.Barrier(number),)) as workers:
+        calls = [(cell, (place, number), time.monotonic()) for place in range(number)]
+        parts = workers.starmap(run_part, calls, chunksize=1)
+    lasting = {"wall_s", "startup_s"}  # of processes side by side the longest counts, of everything else the sum
+    return {key: (max if key in lasting else sum)(part[key] for part in parts) for key in parts[0]}
+
+
+def take_part(barrier: Any) -> None:
+    """Become one of several processes that wait for each other at `barrier`."""
+    global together
+    together = barrier
+    set_threads(1)
+
+
+def run_part(cell: Cell, part: tuple[int, int], launched: float) -> dict[str, float]:
+    """One process's share of the bank."""
+    meter = Meter(cell, launched)
+    bank_side(cell, meter, part, together.wait)
+    return meter.result()
 
 
 def in_fresh_process(threads: int, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -163,8 +203,10 @@ def run_side(side: str, cell: Cell, launched: float) -> dict[str, float]:
     return meter.result()
 
 
-def bank_side(cell: Cell, meter: Meter) -> None:
+def bank_side(cell: Cell, meter: Meter, part: tuple[int, int] = (0, 1), wait: Callable[[], Any] = lambda: None) -> None:
     """Hexapla's bank: the whole pool at once, as `hexapla run` trains a wave, checkpoints by the clock included.
+
+    Of several processes, `part` is (this one's number, how many); `wait` is called before time counts.
 
     The bank orders an adapter's sequences by hashes: the same sequences and numbers of steps as on the other sides, the
     batches of other sequences.
@@ -173,6 +215,7 @@ def bank_side(cell: Cell, meter: Meter) -> None:
     from hexapla.common.progress import EventLog
     from hexapla.train.bank.model import BankedModel
     from hexapla.train.bank.wave import Wave, WaveSettings
+    from hexapla.train.bank.waves import share_out
     from hexapla.train.batching import default_micro_batch_tokens
 
     base = make_base(cell)
@@ -187,11 +230,14 @@ def bank_side(cell: Cell, meter: Meter) -> None:
         precision=cell.dtype,
     )
     model = BankedModel(base, spec.lora.targets)
-    for adapters in ([workload.warmup], workload.adapters):
+    work = {str(number): count_tokens([adapter]) for number, adapter in enumerate(workload.adapters)}
+    own = [workload.adapters[int(number)] for number in share_out(work, part[1])[part[0]]]
+    for adapters in ([workload.warmup], own):
         tasks = [pooled_task(f"adapter-{k}", batches, spec) for k, batches in enumerate(adapters)]
         with tempfile.TemporaryDirectory() as work:
             wave = Wave(model, tasks, settings, work=Path(work), run="benchmark", log=EventLog(None))
             meter.reset()
+            wait()
             meter.start()
             wave.run(lambda finished: None)
             meter.stop([batch for adapter in adapters for batch in adapter])

@@ -63,8 +63,8 @@ def processes_on_cpu(cost: TrainingCost, work: Mapping[str, int], num_tokens: in
     """How many processes to share a CPU's threads out to, where the settings name no number.
 
     One thread a process is best: threads that share a product wait for each other after every one of them, a quarter
-    of the time on an idle machine and most of it on a busy one. But the shares should end together, memory hold a base for
-    each, and the work be worth the start.
+    of the time on an idle machine and most of it on a busy one. But the shares should end together, memory hold a base
+    for each, and the work be worth the start.
 
     Args:
         work: tokens of every adapter, all epochs.

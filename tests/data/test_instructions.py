@@ -27,7 +27,6 @@ from hexapla.data.instructions import (
     InstructionsSpec,
     mix_counts,
     mix_instructions,
-    survey_instructions,
 )
 
 RECORDS = [
@@ -49,8 +48,7 @@ def _lines(records: list[Any]) -> str:
 
 
 def _survey(path: Path, **settings: Any) -> InstructionFile:
-    [found] = survey_instructions(InstructionsSpec(sources=(InstructionSource(path=str(path), **settings),))).values()
-    return found
+    return InstructionFile.survey(InstructionSource(path=str(path), **settings))
 
 
 @pytest.mark.parametrize("ending", [".json", ".jsonl", ".json.gz", ".jsonl.gz"])
@@ -308,7 +306,8 @@ def test_a_choice_is_what_it_was_when_everything_was_held(tmp_path: Path) -> Non
     found = []
     for mix, seed in recorded.values():
         spec = InstructionsSpec(sources=sources, mix={"unit": "rows", **mix})
-        mixed = mix_instructions(spec, survey_instructions(spec), TRANSLATIONS, seed)
+        files = {source.source: InstructionFile.survey(source) for source in spec.sources}
+        mixed = mix_instructions(spec, files, TRANSLATIONS, seed)
         chosen = [[each.id, each.instruction, each.output] for each in mixed.instructions]
         found.append(hashlib.sha256(json.dumps([mixed.translations, chosen]).encode()).hexdigest()[:16])
     assert found == list(recorded)
@@ -335,17 +334,20 @@ def test_counts_are_known_from_sizes_alone() -> None:
 MEASURE = """
 import sys
 from pathlib import Path
-from hexapla.data.instructions import InstructionsSpec, mix_instructions, survey_instructions
+from hexapla.data.instructions import InstructionFile, InstructionsSpec, mix_instructions
 
 def peak_mib():  # not that of getrusage, which begins with what the parent process had
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
 
+def survey(spec):
+    return {source.source: InstructionFile.survey(source) for source in spec.sources}
+
 mix = {"unit": "rows", "weights": {"translation": 1, "a": 1}}
 few, many = (InstructionsSpec(sources=[{"path": path, "name": "a"}], mix=mix) for path in sys.argv[1:])
 translations = [f"row:{number} de-en" for number in range(500)]
-mix_instructions(few, survey_instructions(few), translations, 0)
+mix_instructions(few, survey(few), translations, 0)
 before = peak_mib()
-found = survey_instructions(many)
+found = survey(many)
 mixed = mix_instructions(many, found, translations, 0)
 print(len(found["a"]), len(mixed.instructions), peak_mib() - before)
 """

@@ -14,6 +14,8 @@ import torch
 import yaml
 from huggingface_hub import constants
 
+from tests.threads import torch_threads
+
 FIXTURES = Path(__file__).parent / "fixtures"
 ENCODER = str(FIXTURES / "encoder")
 
@@ -45,10 +47,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def three_threads() -> Iterator[None]:
     """As on a machine of three cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(3):
+        yield
 
 
 @pytest.fixture

@@ -183,15 +183,6 @@ class InstructionFile:
             )
 
 
-def survey_instructions(spec: InstructionsSpec) -> dict[str, InstructionFile]:
-    """Source → what its file has, in the order of the sources.
-
-    Raises:
-        UserError: as `InstructionFile.survey`.
-    """
-    return {source.source: InstructionFile.survey(source) for source in spec.sources}
-
-
 class InstructionMix(NamedTuple):
     """What is trained on.
 
@@ -249,7 +240,7 @@ def mix_instructions(
     Which ones is a hash of (seed, id). Of a source that is cut no more than those are held.
 
     Args:
-        instructions: source → its instructions (`survey_instructions`).
+        instructions: source → its instructions, an `InstructionFile` each or lists.
         translations: ids of the translation examples.
 
     Raises:

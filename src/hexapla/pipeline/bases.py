@@ -49,7 +49,7 @@ class Bases:
 
     @property
     def _corpus(self) -> Corpus:
-        return self.session.corpus(self.corpus_folder)
+        return self.session.corpora.read(self.corpus_folder)
 
     @cached_property
     def pretrained(self) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hexapla.base import load_shape
-from hexapla.data.examples import make_examples
+from hexapla.data.examples import ExampleMaker, make_examples
 from hexapla.data.instructions import TRANSLATION, mix_counts
 from hexapla.data.rows import Row
 from hexapla.evaluate.comparison import MISSING, parameter_count
@@ -264,10 +264,11 @@ def cost_recipe(recipe: Recipe, reader: TextReader) -> Costing:
     """
     cost = training_cost(recipe)
     text = reader.read(recipe)
+    maker = None if text.rows is None else expected_examples(recipe, text.rows)
     pools, routes = plan_pools(recipe, cost)
     return Costing(
         recipe,
-        tuple(_job_cost(recipe, job, text, cost) for job in recipe.plan.jobs),
+        tuple(_job_cost(recipe, job, text, maker, cost) for job in recipe.plan.jobs),
         pools,
         routes,
         num_base_parameters=cost.num_base_parameters,
@@ -333,11 +334,11 @@ def plan_pools(recipe: Recipe, cost: TrainingCost) -> tuple[tuple[PoolSize, ...]
     return tuple(PoolSize(name, len(each), sum(each.values())) for name, each in parameters.items()), routes
 
 
-def _job_cost(recipe: Recipe, job: Job, text: TrainingText, cost: TrainingCost) -> JobCost:
+def _job_cost(recipe: Recipe, job: Job, text: TrainingText, maker: ExampleMaker | None, cost: TrainingCost) -> JobCost:
     parameters = cost.num_adapter_parameters(job.name)
-    if text.rows is None:
+    if text.rows is None or maker is None:
         return JobCost(job, parameters)
-    examples = expected_examples(recipe, text.rows).training(text.rows, job.directions)
+    examples = maker.training(text.rows, job.directions)
     num_translations, num_instructions, tokens = len(examples), 0, estimate_tokens(examples)
     spec = recipe.data.instructions
     if spec is not None and examples and takes_instructions(recipe, job):

@@ -124,7 +124,7 @@ class Part:
 
     @property
     def _corpus(self) -> Corpus:
-        return self.session.corpus(self._corpus_folder)
+        return self.session.corpora.read(self._corpus_folder)
 
     # The base
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from hexapla.base import Base, fingerprint
 from hexapla.common.artifacts import digest_of
 from hexapla.common.progress import duration
-from hexapla.data.stage import Corpus
 from hexapla.pipeline.corpora import Corpora
 from hexapla.pipeline.instructions import InstructionStore
 from hexapla.pipeline.workspace import Workspace
@@ -48,10 +47,6 @@ class Session:
         if digest not in self.made:
             self.made[digest] = make()
         return self.made[digest]
-
-    def corpus(self, folder: Path) -> Corpus:
-        """The corpus in a folder; the latest one is held."""
-        return self.corpora.read(folder)
 
     def engine(self, base: Base, precision: Literal["auto", "fp32", "bf16"]) -> TorchEngine:
         """The base for decoding; the one before is let go."""

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hexapla.analyze.representations.measures import PairMeasures, anisotropy, measure_pairs
+from hexapla.analyze.representations.measures import anisotropy, measure_pairs
 from hexapla.analyze.representations.places import Places
+from hexapla.analyze.representations.profile import PairMeasures
 
 
 def random_case(seed: int, num_rows: int = 9, num_languages: int = 3, width: int = 5, share: float = 0.7):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from hexapla.common.artifacts import read_json, write_json
 from hexapla.common.errors import CorruptArtifactError, UserError
@@ -20,6 +19,7 @@ from hexapla.train.bank import capacity
 from hexapla.train.bank.waves import PLAN_FILE
 from hexapla.train.bank.workers import Call, run_apart
 from hexapla.train.spec import BankSpec
+from tests.threads import torch_threads
 from tests.train.bank import apart
 from tests.train.bank.runs import Recorded, outcome, tasks, train
 from tests.train.material import train_spec
@@ -132,11 +132,7 @@ def test_a_cpu_of_two_threads_has_two_processes_where_that_pays(
 ) -> None:
     monkeypatch.setattr(capacity, "_PROCESS_FLOPS", 1.0)
     monkeypatch.setattr(capacity, "_IMBALANCE", 2.0)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
+    with torch_threads(2):
         train(qwen3_base, train_spec(), tasks(3)[1:], tmp_path)
-    finally:
-        torch.set_num_threads(before)
     plan = read_json(tmp_path / "work" / PLAN_FILE)
     assert [[list(wave) for wave in share] for share in plan["shares"]] == [[["adapter-1"]], [["adapter-2"]]]

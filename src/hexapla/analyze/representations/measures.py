@@ -17,8 +17,6 @@ from torch import Tensor
 from hexapla.analyze.representations.places import Places
 from hexapla.analyze.representations.profile import PairMeasures
 
-__all__ = ["PairMeasures", "anisotropy", "measure_pairs"]
-
 _SMALLEST = 1e-12  # of a norm: a vector of zeros has cosine 0 with every other
 
 

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from hexapla.adapter import LoraAdapter
 from hexapla.analyze.representations.features import FeatureFiles
-from hexapla.analyze.representations.measures import PairMeasures, anisotropy, measure_pairs
+from hexapla.analyze.representations.measures import anisotropy, measure_pairs
 from hexapla.analyze.representations.places import Places
 from hexapla.analyze.representations.probe import Probe, probe_language
-from hexapla.analyze.representations.profile import RepresentationProfile
+from hexapla.analyze.representations.profile import PairMeasures, RepresentationProfile
 from hexapla.analyze.representations.projection import project, require_projection
 from hexapla.analyze.representations.spec import RepresentationsSpec
 from hexapla.base import Base, choose_device, choose_dtype, load_config, load_model, load_tokenizer
